@@ -1,0 +1,55 @@
+# Coeval: every set-up step lives here. `make demo` and `make test` are all a fresh machine needs.
+# Requires: Python 3.11+ with venv, make. System packages are installed by apt where it is there and
+# allowed (root or sudo), and skipped when present.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SHELL  := /bin/bash
+
+.PHONY: demo test lint models clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo        put three replayed nodes with wrong clocks on one timeline, live"
+	@echo "make test        set up and run every check and test"
+	@echo "make bench-NAME  run a benchmark (align); BENCH_ARGS='--quick --json' to shorten"
+	@echo "make models      train the encoders from scratch and export the ONNX files that ship"
+
+# An extra is installed once, when pyproject.toml is newer than its stamp.
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/apt-install python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
+
+$(VENV)/.stamp-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+# torch is pinned so that pip takes the small CPU build where one is offered.
+$(VENV)/.stamp-torch: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@touch $@
+
+demo: $(VENV)/.stamp-lab
+	$(BIN)/coeval demo $(DEMO_ARGS)
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
+	@deploy/apt-install mosquitto || echo "mosquitto is absent: the tests use the iotcore broker"
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+bench-%: $(VENV)/.stamp-bench
+	$(BIN)/coeval bench $* $(BENCH_ARGS)
+
+models: $(VENV)/.stamp-torch $(VENV)/.stamp-train
+	$(BIN)/coeval train $(TRAIN_ARGS)
+	$(BIN)/coeval export
+
+clean:
+	rm -rf $(VENV) build

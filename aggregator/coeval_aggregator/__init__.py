@@ -1,0 +1,1 @@
+"""The server: ingest, evidence, clock estimates, alignment."""

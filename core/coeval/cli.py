@@ -1,0 +1,97 @@
+"""The `coeval` command: finds the subcommands that this installation has and runs one.
+
+Subcommands register in the entry-point group `coeval.commands`, as a Typer application or
+as a function. One whose extra is not installed stays listed and answers with the line that
+installs it.
+"""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
+
+import typer
+
+from coeval import __version__
+from coeval.errors import BadConfig, CoevalError
+
+EXTRA_OF_PACKAGE = {
+    "coeval_edge": "edge",
+    "coeval_aggregator": "server",
+    "coeval_lab": "lab",
+    "coeval_training": "train",
+}
+
+
+def add_stand_in(app: typer.Typer, entry: EntryPoint, *, missing: str) -> None:
+    """Add a subcommand whose dependencies are absent: it says how to add them."""
+    extra = EXTRA_OF_PACKAGE.get(entry.module.split(".")[0], "lab")
+
+    def say_what_is_missing() -> None:
+        raise CoevalError(
+            f"`coeval {entry.name}` needs the package {missing!r}, which is not installed; "
+            f"add it with: pip install 'coeval[{extra}]'"
+        )
+
+    app.command(
+        name=entry.name,
+        help=f"Not installed here: pip install 'coeval\\[{extra}]'.",  # \\[ is no rich markup
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )(say_what_is_missing)
+
+
+def add_subcommand(app: typer.Typer, entry: EntryPoint) -> None:
+    """Import one subcommand and add it to the application."""
+    try:
+        target = entry.load()
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("coeval"):
+            raise  # our own defect, not a missing extra
+        add_stand_in(app, entry, missing=exc.name or "?")
+        return
+    if isinstance(target, typer.Typer):
+        app.add_typer(target, name=entry.name)
+    else:
+        app.command(name=entry.name)(target)
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        typer.echo(f"coeval {__version__}")
+        raise typer.Exit
+
+
+def coeval(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    """Put every sensor stream of a scene on one timeline, and say how sure it is."""
+
+
+def build_app(arguments: list[str]) -> typer.Typer:
+    """The application; only the subcommand that the arguments name is imported, else all."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(coeval)
+    entries = sorted(entry_points(group="coeval.commands"), key=lambda entry: entry.name)
+    named = [entry for entry in entries if arguments and entry.name == arguments[0]]
+    for entry in named or entries:
+        add_subcommand(app, entry)
+    return app
+
+
+def main() -> None:
+    """Run the command line; exit 0, 1 (failure) or 2 (usage), never with a traceback of ours."""
+    try:
+        build_app(sys.argv[1:])(prog_name="coeval")
+    except CoevalError as exc:
+        typer.echo(f"coeval: {exc}", err=True)
+        sys.exit(2 if isinstance(exc, BadConfig) else 1)
+    except KeyboardInterrupt:
+        typer.echo("coeval: interrupted", err=True)
+        sys.exit(130)

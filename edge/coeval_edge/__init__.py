@@ -1,0 +1,1 @@
+"""The node: sources, timing, features, ONNX encoders, blocks, spool, MQTT."""

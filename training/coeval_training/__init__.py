@@ -1,0 +1,1 @@
+"""Training: generated scenes, data, encoders, losses, export, evaluation (PyTorch)."""
