@@ -1,0 +1,156 @@
+"""Numeric channels → rows: how much, how fast and how suddenly they move, over all channels.
+
+Any number of channels with any units becomes one fixed set of numbers, because each channel is
+measured against its own recent behaviour and the channels are then pooled.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval.features.grid import HopGrid
+from coeval.features.running import RunningNorm
+from coeval.hops import Hops
+from coeval.samples import FloatArray, MetadataBlock
+from coeval.time import NS_PER_S
+
+MEMORY_HOPS = 20 * 10
+NUM_STRONGEST = 4
+LONGEST_STEP_NS = 10 * NS_PER_S
+"""Two readings further apart are not joined by a line."""
+
+DIM = 4 * NUM_STRONGEST + 8 + 1
+
+
+class MetadataFeatures:
+    """Streaming features of any numeric channels at any rate."""
+
+    def __init__(self) -> None:
+        self._last_t = np.zeros(0, np.int64)
+        self._last_values: NDArray[np.float64] | None = None
+        self._grid: HopGrid | None = None
+        self._levels: RunningNorm | None = None
+        self._bustle: RunningNorm | None = None
+        self._pooled = RunningNorm(8, memory_hops=MEMORY_HOPS, floor=0.2, shared_spread=False)
+        self._previous: FloatArray | None = None
+        self._scale: NDArray[np.float64] | None = None
+
+    def push(self, sample: MetadataBlock) -> list[Hops]:
+        """Add readings; take the rows they complete.
+
+        Raises:
+            ValueError: the number of channels changed.
+        """
+        num_channels = sample.values.shape[1]
+        if self._grid is None:
+            self._grid = HopGrid(3 * num_channels)
+            self._levels = RunningNorm(
+                num_channels, memory_hops=MEMORY_HOPS, floor=1e-3, shared_spread=False
+            )
+            self._bustle = RunningNorm(
+                num_channels, memory_hops=MEMORY_HOPS, floor=0.25, shared_spread=False
+            )
+            first = np.nan_to_num(sample.values[:1])
+            self._last_values = first
+            self._last_t = sample.t_node_ns[:1]
+            sample = MetadataBlock(t_node_ns=sample.t_node_ns[1:], values=sample.values[1:])
+        assert self._last_values is not None
+        if num_channels != self._last_values.shape[1]:
+            raise ValueError(
+                f"metadata must keep its {self._last_values.shape[1]} channels, got {num_channels}"
+            )
+        if not len(sample.t_node_ns):
+            return []
+        times = np.concatenate([self._last_t, sample.t_node_ns])
+        values = hold_missing(np.concatenate([self._last_values, sample.values]))
+        self._last_t, self._last_values = times[-1:], values[-1:]
+        steps_s = np.diff(times)[:, None] / NS_PER_S
+        change = np.diff(values, axis=0)
+        segments = np.concatenate(
+            [0.5 * (values[1:] + values[:-1]), np.abs(change) / steps_s, change**2 / steps_s],
+            axis=1,
+        )
+        usable = np.diff(times) <= LONGEST_STEP_NS
+        rows = self._grid.push(times[:-1][usable], times[1:][usable], segments[usable])
+        return self._finish(rows)
+
+    def advance(self, t_node_ns: int) -> list[Hops]:
+        """Readings complete rows by themselves only."""
+        del t_node_ns
+        return []
+
+    def flush(self) -> list[Hops]:
+        """Take the rows that are left and start anew."""
+        if self._grid is None:
+            return []
+        rows = self._finish(self._grid.flush())
+        self._grid = None
+        self._previous, self._scale = None, None
+        return rows
+
+    def _finish(self, parts: list[Hops]) -> list[Hops]:
+        return [Hops(t0_node_ns=part.t0_node_ns, rows=self._pool(part.rows)) for part in parts]
+
+    def _pool(self, rows: FloatArray) -> FloatArray:
+        """Pool per-channel rows, shape (n, 3·channels + 1), into rows of features (n, DIM)."""
+        assert self._levels is not None
+        assert self._bustle is not None
+        channels = (rows.shape[1] - 1) // 3
+        coverage = rows[:, -1]
+        mean, path, power = (rows[:, k * channels : (k + 1) * channels] for k in range(3))
+        if self._scale is None:
+            self._scale = np.full(channels, 1e-30)
+        # Units differ by many powers of ten: measure each channel by its own typical step.
+        scale = np.empty(mean.shape)
+        for k in range(len(rows)):
+            if coverage[k] >= 0.5:
+                step = np.maximum(path[k], 1e-30)
+                grown = np.where(self._scale <= 1e-29, step, self._scale)
+                self._scale = grown + (step - grown) / MEMORY_HOPS
+            scale[k] = self._scale
+        level = self._levels.push(mean / (scale + 1e-20), coverage)
+        before = np.concatenate([level[:1] if self._previous is None else self._previous, level])
+        self._previous = level[-1:]
+        moved = np.abs(np.diff(before, axis=0))
+        bustle = self._bustle.push(np.log(path / (scale + 1e-20) + 0.05), coverage)
+        sudden = np.log(power / (scale**2 + 1e-30) + 0.01)
+        pooled = np.stack(
+            [
+                np.log(moved.mean(axis=1) + 0.02),
+                np.log(moved.max(axis=1) + 0.02),
+                bustle.mean(axis=1),
+                bustle.max(axis=1),
+                bustle.min(axis=1),
+                sudden.mean(axis=1),
+                sudden.max(axis=1),
+                np.abs(level).mean(axis=1),
+            ],
+            axis=1,
+        )
+        strongest = np.concatenate(
+            [top(moved), top(bustle), top(np.abs(level)), top(np.clip(sudden, -8, 8))], axis=1
+        )
+        features = np.concatenate(
+            [strongest, self._pooled.push(pooled, coverage), coverage[:, None]], axis=1
+        )
+        features[coverage < 0.5] = 0.0
+        return features.astype(np.float32)
+
+
+def top(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The NUM_STRONGEST largest of each row, descending; a row of fewer repeats its last."""
+    ordered = -np.sort(-values, axis=1)[:, :NUM_STRONGEST]
+    missing = NUM_STRONGEST - ordered.shape[1]
+    if missing > 0:
+        ordered = np.concatenate([ordered, np.repeat(ordered[:, -1:], missing, axis=1)], axis=1)
+    return ordered
+
+
+def hold_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Replace NaN by the channel's last reading; the first row has none, shape kept."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    rows = np.where(missing, 0, np.arange(len(values))[:, None])
+    np.maximum.accumulate(rows, axis=0, out=rows)
+    held: NDArray[np.float64] = np.take_along_axis(values, rows, axis=0)
+    return np.nan_to_num(held)

@@ -1,0 +1,164 @@
+"""Training material: rows of features of every stream of many scenes, kept on disk.
+
+A scene's streams get clocks of random phase (a fraction of a hop), so that no lag is ever a
+whole number of hops; the phase is part of the truth.
+"""
+
+import dataclasses
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from coeval.features import DIMS, make_extractor
+from coeval.hops import HOP_NS, Hops, join
+from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
+from coeval.time import NodeNs
+from coeval_training.scenes import Scene, generate_scene
+
+SLOTS: dict[str, Modality] = {
+    "video": "video",
+    "imu": "metadata",
+    "audio": "audio",
+    "machine": "metadata",
+    "text": "text",
+    "stills": "image",
+}
+"""The streams of a scene, and which encoder each takes."""
+
+FIRST_HELD_OUT_SEED = 1_000_000
+"""Seeds from here on are never trained on: benchmarks and tests use them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRows:
+    """Rows of one stream of a scene."""
+
+    start_hops: float
+    """True time of the first row, in hops since the scene's start."""
+    rows: FloatArray
+    """Features, shape (T, F)."""
+
+
+def restamp(sample: Sample, by_ns: int) -> Sample:
+    """The sample as a clock that is `by_ns` ahead would stamp it."""
+    if isinstance(sample, MetadataBlock):
+        return dataclasses.replace(sample, t_node_ns=sample.t_node_ns + by_ns)
+    if isinstance(sample, TextLine):
+        end = sample.t_end_node_ns
+        return dataclasses.replace(
+            sample,
+            t_node_ns=NodeNs(sample.t_node_ns + by_ns),
+            t_end_node_ns=None if end is None else NodeNs(end + by_ns),
+        )
+    assert isinstance(sample, AudioBlock | Frame)
+    return dataclasses.replace(sample, t_node_ns=NodeNs(sample.t_node_ns + by_ns))
+
+
+def longest(parts: list[Hops]) -> Hops:
+    """The longest run of rows; a scene's streams have one, but for long silences."""
+    return max(join(parts), key=lambda part: len(part.rows))
+
+
+def scene_rows(scene: Scene, seed: int) -> dict[str, StreamRows]:
+    """Features of all streams of a scene, each stamped by a clock of its own phase."""
+    phases = np.random.default_rng([seed, 7]).integers(0, HOP_NS, len(SLOTS))
+    rows: dict[str, StreamRows] = {}
+    for (slot, modality), phase in zip(SLOTS.items(), phases, strict=True):
+        extractor = make_extractor(modality)
+        parts: list[Hops] = []
+        for sample in scene.render(slot):
+            parts += extractor.push(restamp(sample, int(phase)))
+        parts += extractor.flush()
+        if not parts:
+            continue
+        run = longest(parts)
+        rows[slot] = StreamRows(start_hops=(run.t0_node_ns - int(phase)) / HOP_NS, rows=run.rows)
+    return rows
+
+
+def scene_file(folder: Path, seed: int) -> Path:
+    """Where a scene's rows are kept."""
+    return folder / f"scene-{seed:07d}.npz"
+
+
+def make_scene_file(folder: Path, seed: int, duration_s: float) -> Path:
+    """Render one scene and keep its rows; a file that is there is left alone."""
+    path = scene_file(folder, seed)
+    if not path.exists():
+        rows = scene_rows(generate_scene(seed, duration_s=duration_s), seed)
+        arrays = {f"{slot}.rows": stream.rows.astype(np.float16) for slot, stream in rows.items()}
+        starts = {f"{slot}.start": np.array(stream.start_hops) for slot, stream in rows.items()}
+        partial = path.with_name(f".{path.stem}-{os.getpid()}.npz")
+        np.savez(partial, **arrays, **starts)  # type: ignore[arg-type]
+        partial.rename(path)
+    return path
+
+
+def read_scene_file(path: Path) -> dict[str, StreamRows]:
+    """Rows of one scene's streams."""
+    with np.load(path) as arrays:
+        return {
+            slot: StreamRows(
+                start_hops=float(arrays[f"{slot}.start"]),
+                rows=arrays[f"{slot}.rows"].astype(np.float32),
+            )
+            for slot in SLOTS
+            if f"{slot}.rows" in arrays
+        }
+
+
+def make_scenes(
+    folder: Path, seeds: range, *, duration_s: float, workers: int
+) -> "list[dict[str, StreamRows]]":
+    """Rows of many scenes, rendered where they are not kept yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(workers) as pool:
+        paths = pool.map(
+            make_scene_file, [folder] * len(seeds), seeds, [duration_s] * len(seeds), chunksize=4
+        )
+        return [read_scene_file(path) for path in paths]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Crops of several scenes, every stream at a time of its own."""
+
+    rows: dict[str, FloatArray]
+    """By slot: shape (B, context + T, F); zeros where the scene lacks the stream."""
+    start_hops: dict[str, FloatArray]
+    """By slot: true time of the first row after the context, in hops, shape (B,)."""
+    present: dict[str, np.ndarray]
+    """By slot: whether the scene has the stream, shape (B,)."""
+
+
+def draw_batch(
+    scenes: "list[dict[str, StreamRows]]",
+    rng: np.random.Generator,
+    *,
+    num_scenes: int,
+    crop_hops: int,
+    context_hops: int,
+    longest_shift_hops: int,
+) -> Batch:
+    """Crops at random times: the streams of one scene start up to the longest shift apart."""
+    chosen = rng.choice(len(scenes), num_scenes, replace=False)
+    shape = (num_scenes, context_hops + crop_hops)
+    rows = {slot: np.zeros((*shape, DIMS[kind]), np.float32) for slot, kind in SLOTS.items()}
+    starts = {slot: np.zeros(num_scenes, np.float32) for slot in SLOTS}
+    present = {slot: np.zeros(num_scenes, np.bool_) for slot in SLOTS}
+    for b, index in enumerate(chosen):
+        scene = scenes[index]
+        length = max(len(stream.rows) for stream in scene.values())
+        base = rng.integers(0, max(length - crop_hops - longest_shift_hops, 0) + 1)
+        for slot, stream in scene.items():
+            start = base + int(rng.integers(0, longest_shift_hops + 1))
+            low, high = start - context_hops, start + crop_hops
+            take = stream.rows[max(low, 0) : max(high, 0)]
+            at = max(-low, 0)
+            rows[slot][b, at : at + len(take)] = take
+            starts[slot][b] = stream.start_hops + start
+            present[slot][b] = len(take) > crop_hops // 4
+    return Batch(rows=rows, start_hops=starts, present=present)

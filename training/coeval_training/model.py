@@ -1,0 +1,99 @@
+"""The encoder of one modality: rows of features in, one embedding a hop out.
+
+Shape letters: B batch, T hops, F feature columns, D hidden, E embedding.
+
+Causal and dense in time: dilated causal convolutions (1.5 s) and then attention over the last
+1.6 s. The reach is bounded by CONTEXT_HOPS, so that a node which keeps that many rows computes
+exactly what training computed on the whole clip.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coeval.hops import EMBEDDING_DIM
+from coeval_edge.encoder import CONTEXT_HOPS
+
+HIDDEN = 48
+DILATIONS = (1, 2, 4, 8)
+ATTENTION_HOPS = 32
+HEADS = 4
+
+
+class CausalBlock(nn.Module):
+    """Residual dilated convolution that sees only the past."""
+
+    def __init__(self, dilation: int) -> None:
+        super().__init__()
+        self.reach = 2 * dilation
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.mix = nn.Conv1d(HIDDEN, HIDDEN, 3, dilation=dilation)
+        self.out = nn.Linear(HIDDEN, HIDDEN)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Shape kept."""
+        h = functional.pad(self.norm(x_BTD).transpose(1, 2), (self.reach, 0))
+        mixed: Tensor = x_BTD + self.out(functional.gelu(self.mix(h).transpose(1, 2)))
+        return mixed
+
+
+class LocalAttention(nn.Module):
+    """Attention of every hop over itself and the 31 hops before it, computed chunk by chunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.qkv = nn.Linear(HIDDEN, 3 * HIDDEN)
+        self.out = nn.Linear(HIDDEN, HIDDEN)
+        age = ATTENTION_HOPS + torch.arange(ATTENTION_HOPS)[:, None]
+        age = age - torch.arange(2 * ATTENTION_HOPS)[None, :]
+        hidden = torch.where((age >= 0) & (age < ATTENTION_HOPS), 0.0, -1e4)
+        self.register_buffer("mask", hidden, persistent=False)
+        self.age_bias = nn.Parameter(torch.zeros(HEADS, ATTENTION_HOPS))
+        self.register_buffer("age", age.clamp(0, ATTENTION_HOPS - 1), persistent=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Shape kept; T must be a multiple of ATTENTION_HOPS."""
+        B, T, _ = x_BTD.shape
+        chunks, width = T // ATTENTION_HOPS, HIDDEN // HEADS
+        qkv = self.qkv(self.norm(x_BTD)).reshape(B, chunks, ATTENTION_HOPS, 3, HEADS, width)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # each B, chunks, HEADS, hops, width
+        before = torch.zeros_like(k[:, :1])
+        k = torch.cat([torch.cat([before, k[:, :-1]], 1), k], dim=3)
+        v = torch.cat([torch.cat([before, v[:, :-1]], 1), v], dim=3)
+        scores = q @ k.transpose(-1, -2) * width**-0.5 + self.mask + self.age_bias[:, self.age]
+        seen = (scores.softmax(-1) @ v).permute(0, 1, 3, 2, 4).reshape(B, T, HIDDEN)
+        attended: Tensor = x_BTD + self.out(seen)
+        return attended
+
+
+class Encoder(nn.Module):
+    """Rows → embeddings; the decoder turns an embedding back into its row (training only)."""
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(feature_dim, HIDDEN)
+        self.blocks = nn.ModuleList([CausalBlock(dilation) for dilation in DILATIONS])
+        self.attention = LocalAttention()
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.head = nn.Linear(HIDDEN, EMBEDDING_DIM)
+        self.decoder = nn.Sequential(
+            nn.Linear(EMBEDDING_DIM, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, feature_dim)
+        )
+
+    def forward(self, rows_BTF: Tensor) -> Tensor:
+        """Embeddings, shape (B, T, E)."""
+        x = functional.gelu(self.stem(rows_BTF))
+        for block in self.blocks:
+            x = block(x)
+        embeddings: Tensor = self.head(self.norm(self.attention(x)))
+        return embeddings
+
+    def reconstruct(self, embeddings_BTE: Tensor) -> Tensor:
+        """Rows as far as the embeddings keep them, shape (B, T, F)."""
+        rows: Tensor = self.decoder(embeddings_BTE)
+        return rows
+
+
+REACH_HOPS = 2 * sum(DILATIONS) + ATTENTION_HOPS - 1
+assert REACH_HOPS <= CONTEXT_HOPS, "the node keeps too few rows for this encoder"
