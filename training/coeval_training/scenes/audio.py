@@ -5,9 +5,9 @@ from itertools import count
 
 import numpy as np
 
-from coeval.samples import AudioBlock, FloatArray
+from coeval.samples import AudioBlock
 from coeval.time import NS_PER_S, NodeNs
-from coeval_training.scenes.latent import LATENT_HZ, Latent, nuisance, on_grid, thin
+from coeval_training.scenes.latent import LATENT_HZ, Array, Latent, nuisance, on_grid, thin
 from coeval_training.scenes.sounds import RATE_HZ, TIMBRES, Voices
 from coeval_training.scenes.voice import Voice
 
@@ -64,13 +64,13 @@ class _Mixer:
         self._sway = float(rng.uniform(0, 0.6))
         self._music = _Music(latent) if rng.random() < 0.15 else None
         self._music_gain = float(10 ** rng.uniform(-1.6, -0.5))
-        self._room = _room(rng) if rng.random() < 0.5 else None
+        self._room = _room(rng, echoes=rng.random() < 0.5, tinny=rng.random() < 0.4)
         self._tail = np.zeros(0, dtype=np.float32)
         self._loud = float(10 ** rng.uniform(-1.0, 0.1))
         self._hum_hz = float(rng.choice([0.0, 0.0, 50.0, 60.0]))
         self._bits = float(rng.choice([32768.0, 32768.0, 2048.0]))
 
-    def render(self, first: int, num: int) -> FloatArray:
+    def render(self, first: int, num: int) -> Array:
         """Samples first…first+num, −1…1."""
         wet = self._event_sounds(first, num)
         for voice in self._voices:
@@ -87,7 +87,7 @@ class _Mixer:
         pcm = np.tanh(self._loud * wet)
         return (np.round(pcm * self._bits) / self._bits).astype(np.float32)
 
-    def _event_sounds(self, first: int, num: int) -> FloatArray:
+    def _event_sounds(self, first: int, num: int) -> Array:
         """The sounds of all events heard in this stretch; each depends on the event alone."""
         out = np.zeros(num, dtype=np.float32)
         a, b = np.searchsorted(
@@ -101,7 +101,7 @@ class _Mixer:
                 out[begin:end] += self._events_gain * pcm[begin - at : end - at]
         return out
 
-    def _noises(self, first: int, num: int) -> FloatArray:
+    def _noises(self, first: int, num: int) -> Array:
         """Steady background and the noises of continuous sounds, as random short-time spectra."""
         step = _NOISE_FRAME // 2
         num_frames = num // step + 2
@@ -133,13 +133,11 @@ class _Mixer:
         out[step:] += frames[:, step:].reshape(-1)
         return out[step : step + num]
 
-    def _in_room(self, dry: FloatArray) -> FloatArray:
+    def _in_room(self, dry: Array) -> Array:
         """Add the room's echoes; the direct sound stays where it is."""
-        if self._room is None:
-            return dry
         size = 1 << int(len(dry) + len(self._room) - 1).bit_length()
-        wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(self._room, size), size)
-        wet = wet[: len(dry) + len(self._room)].astype(np.float32)
+        long = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(self._room, size), size)
+        wet = long[: len(dry) + len(self._room)].astype(np.float32)
         wet[: len(self._tail)] += self._tail
         self._tail = wet[len(dry) :].copy()
         return wet[: len(dry)]
@@ -148,14 +146,14 @@ class _Mixer:
 class _Motor:
     """A tone with overtones whose pitch and loudness follow a signal (0…1)."""
 
-    def __init__(self, rng: np.random.Generator, signal: FloatArray) -> None:
+    def __init__(self, rng: np.random.Generator, signal: Array) -> None:
         self._signal = signal
         base, reach = rng.uniform(40, 120), rng.uniform(60, 400)
         self._phase = np.cumsum(base + reach * np.clip(signal, 0, 2).astype(np.float64)) / LATENT_HZ
         self._overtones = rng.uniform(0, 1, 5) / np.arange(1, 6)
         self._gain = float(rng.uniform(0.01, 0.12))
 
-    def sound(self, t_s: FloatArray) -> FloatArray:
+    def sound(self, t_s: Array) -> Array:
         """Its sound at the given times."""
         level = np.clip(on_grid(self._signal, t_s), 0, 1.5)
         if not np.any(level > 0):
@@ -167,7 +165,7 @@ class _Motor:
         out = np.zeros(len(t_s), dtype=np.float32)
         for k, weight in enumerate(self._overtones):
             out += np.float32(weight) * np.sin((k + 1) * turn)
-        return (self._gain * np.sqrt(level) * out).astype(np.float32)
+        return np.asarray(self._gain * np.sqrt(level) * out, dtype=np.float32)
 
 
 class _Music:
@@ -190,7 +188,7 @@ class _Music:
                 self._notes.append((t, 55.0, 1.0))
         self._t = np.array([note[0] for note in self._notes])
 
-    def sound(self, first: int, num: int) -> FloatArray:
+    def sound(self, first: int, num: int) -> Array:
         """Samples first…first+num."""
         out = np.zeros(num, dtype=np.float32)
         t = np.arange(int(0.8 * RATE_HZ), dtype=np.float32) / RATE_HZ
@@ -207,12 +205,26 @@ class _Music:
         return out
 
 
-def _room(rng: np.random.Generator) -> FloatArray:
-    """Impulse response: the direct sound at once, then noise that decays (Polack's model)."""
+def _room(rng: np.random.Generator, *, echoes: bool, tinny: bool) -> Array:
+    """Impulse response of room and microphone: the direct sound at once, then what decays.
+
+    Echoes are noise under an exponential (Polack's model); a tinny microphone passes neither
+    the lowest nor the highest tones. No response delays its sound by more than 0.2 ms.
+    """
+    direct = np.zeros(256, dtype=np.float32)
+    direct[0] = 1.0
+    if tinny:
+        t = np.arange(256) / RATE_HZ
+        high_hz, low_hz = rng.uniform(2500, 6000), rng.uniform(100, 500)
+        high = np.exp(-2 * np.pi * high_hz * t)
+        low = np.exp(-2 * np.pi * low_hz * t)
+        direct = (high / high.sum() - low / low.sum()).astype(np.float32)
+    if not echoes:
+        return direct
     reverb_s = float(rng.uniform(0.1, 0.9))
     t = np.arange(int(reverb_s * RATE_HZ), dtype=np.float32) / RATE_HZ
-    echoes = rng.standard_normal(len(t), dtype=np.float32) * np.exp(-6.9 * t / reverb_s)
-    echoes[: int(rng.uniform(0.002, 0.015) * RATE_HZ)] = 0
-    echoes *= rng.uniform(0.1, 0.7) / np.sqrt(np.sum(echoes**2) + 1e-9)
-    echoes[0] = 1.0
-    return echoes
+    tail = rng.standard_normal(len(t), dtype=np.float32) * np.exp(-6.9 * t / reverb_s)
+    tail[: int(rng.uniform(0.002, 0.015) * RATE_HZ)] = 0
+    tail *= rng.uniform(0.1, 0.7) / np.sqrt(np.sum(tail**2) + 1e-9)
+    tail[: len(direct)] += direct
+    return np.asarray(tail, dtype=np.float32)

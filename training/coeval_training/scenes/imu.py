@@ -33,9 +33,10 @@ JOLTS_M_S2 = {
     "cup": 5.0,
     "knock": 6.0,
     "door": 0.4,
-    "key": 0.25,
-    "enter": 0.4,
-    "click": 0.15,
+    "key": 0.5,
+    "enter": 0.8,
+    "click": 0.35,
+    "scroll": 0.12,
     "drop": 3.0,
     "laugh": 0.8,
     "cough": 1.5,
@@ -50,7 +51,8 @@ def imu(latent: Latent) -> Iterator[MetadataBlock]:
     mount = _attitude(rng)
     scale = 1 + 0.03 * rng.standard_normal(6)
     bias = np.concatenate([0.02 * rng.standard_normal(3), 0.15 * rng.standard_normal(3)])
-    noise = np.repeat([10 ** rng.uniform(-3.0, -1.7), 10 ** rng.uniform(-2.3, -0.8)], 3)
+    loudest = -1.6 if latent.kind == "desktop" else -0.8
+    noise = np.repeat([10 ** rng.uniform(-3.2, -1.8), 10 ** rng.uniform(-2.4, loudest)], 3)
     seen = thin([e for e in latent.events if e.type in JOLTS_M_S2], rng, 0.8, 0.97)
     seen += nuisance(rng, latent.duration_s, ["place", "grab"], rng.uniform(0, 3))
     seen.sort(key=lambda event: event.t_s)

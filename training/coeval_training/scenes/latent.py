@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.samples import FloatArray
-
 LATENT_HZ = 200
 """Rate of the latent grid: above twice the fastest motion rendered (handheld shake, 8–40 Hz)."""
 
@@ -78,21 +76,21 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A textured shape seen by cameras; arrays lie on the latent grid, or are constant, shape (1,)."""
+    """A textured shape seen by cameras; arrays on the latent grid, or constant (1,)."""
 
     shape: str
     """One of `ellipse`, `box`, `capsule`, `ring`."""
-    x: FloatArray
+    x: Array
     """Centre, to the right of the view's middle, in half picture heights."""
-    y: FloatArray
+    y: Array
     """Centre, downwards, in half picture heights."""
-    half_width: FloatArray
+    half_width: Array
     """Half its width, in half picture heights."""
-    half_height: FloatArray
+    half_height: Array
     """Half its height, in half picture heights."""
-    angle: FloatArray
+    angle: Array
     """Turn in rad, x towards y (clockwise in the picture)."""
-    alpha: FloatArray
+    alpha: Array
     """Opacity 0…1."""
     brightness: float
     """Mean grey, 0…255."""
@@ -114,7 +112,7 @@ class Latent:
     """Variant of the world (`walk`, `vehicle`, `close-up`, …)."""
     duration_s: float
     """Length; signals have `num_grid` points."""
-    signals: dict[str, FloatArray]
+    signals: dict[str, Array]
     """Named signals on the latent grid. Always there: `activity` (0…1), `gx gy gz` (rad/s) and
     `ax ay az` (specific force, m/s², gravity included) of the body the IMU is fixed to, `cam_yaw
     cam_pitch cam_roll` (rad) and `cam_zoom` (log2) of the camera, `light` (gain about 1)."""
@@ -132,7 +130,7 @@ class Latent:
         return on_grid(self.signals[name], t_s)
 
     def rng(self, *salt: int | str) -> np.random.Generator:
-        """A random generator of its own for each purpose, so that streams do not disturb another."""
+        """A random generator for each purpose, so that no stream disturbs another."""
         return seeded(self.seed, *salt)
 
 
@@ -142,7 +140,7 @@ def seeded(seed: int, *salt: int | str) -> np.random.Generator:
     return np.random.default_rng([seed, *words])
 
 
-def on_grid(signal: FloatArray, t_s: Array) -> Array:
+def on_grid(signal: Array, t_s: Array) -> Array:
     """A latent signal at given times, linear between grid points, held at the ends."""
     if len(signal) == 1:
         return np.full(np.shape(t_s), signal[0], dtype=np.float32)
@@ -157,7 +155,7 @@ def num_grid(duration_s: float) -> int:
     return int(np.ceil(duration_s * LATENT_HZ)) + 2
 
 
-def band_noise(rng: np.random.Generator, n: int, low_hz: float, high_hz: float) -> FloatArray:
+def band_noise(rng: np.random.Generator, n: int, low_hz: float, high_hz: float) -> Array:
     """Gaussian noise between two frequencies, about 1/f amplitude inside, standard deviation 1."""
     size = 1 << int(n - 1).bit_length()
     hz = np.fft.rfftfreq(size, 1 / LATENT_HZ)
@@ -168,7 +166,7 @@ def band_noise(rng: np.random.Generator, n: int, low_hz: float, high_hz: float) 
     return noise[:n].astype(np.float32)
 
 
-def smooth(signal: FloatArray, width_s: float) -> FloatArray:
+def smooth(signal: Array, width_s: float) -> Array:
     """Mean over a centred window; does not delay."""
     half = int(width_s * LATENT_HZ / 2)
     if half < 1:
@@ -178,7 +176,7 @@ def smooth(signal: FloatArray, width_s: float) -> FloatArray:
     return ((total[2 * half + 1 :] - total[: -2 * half - 1]) / (2 * half + 1)).astype(np.float32)
 
 
-def lowpass(signal: FloatArray, tau_s: float) -> FloatArray:
+def lowpass(signal: Array, tau_s: float) -> Array:
     """What a first-order sensor with this time constant makes of a signal (causal)."""
     size = 1 << int(2 * len(signal) - 1).bit_length()
     kernel = np.exp(-np.arange(len(signal)) / (tau_s * LATENT_HZ))
@@ -188,12 +186,12 @@ def lowpass(signal: FloatArray, tau_s: float) -> FloatArray:
     return (first + np.fft.irfft(spectrum, size)[: len(signal)]).astype(np.float32)
 
 
-def rate_of(signal: FloatArray) -> FloatArray:
+def rate_of(signal: Array) -> Array:
     """Time derivative, per second."""
     return (np.gradient(signal.astype(np.float64)) * LATENT_HZ).astype(np.float32)
 
 
-def integral_of(signal: FloatArray) -> FloatArray:
+def integral_of(signal: Array) -> Array:
     """Running integral over seconds, from 0."""
     return (np.cumsum(signal.astype(np.float64)) / LATENT_HZ).astype(np.float32)
 
@@ -219,7 +217,7 @@ class Mover:
         if a < b:
             self._velocity[a:b] += profile[a - first : b - first]
 
-    def position(self) -> FloatArray:
+    def position(self) -> Array:
         """Where all the movements together have led, from 0."""
         return np.cumsum(self._velocity).astype(np.float32)
 
@@ -245,7 +243,7 @@ def activity_spans(rng: np.random.Generator, duration_s: float) -> list[tuple[fl
     return spans
 
 
-def envelope(n: int, spans: Sequence[tuple[float, float, float]], ramp_s: float) -> FloatArray:
+def envelope(n: int, spans: Sequence[tuple[float, float, float]], ramp_s: float) -> Array:
     """The spans' levels on the latent grid, with soft edges."""
     level = np.zeros(n, dtype=np.float32)
     for start, end, height in spans:
@@ -253,7 +251,7 @@ def envelope(n: int, spans: Sequence[tuple[float, float, float]], ramp_s: float)
     return smooth(level, ramp_s)
 
 
-def pulses(n: int, events: Sequence[Event], *, rise_s: float, fall_s: float) -> FloatArray:
+def pulses(n: int, events: Sequence[Event], *, rise_s: float, fall_s: float) -> Array:
     """A bump of height `strength` at each event: rises before it, falls after its duration."""
     signal = np.zeros(n, dtype=np.float32)
     reach = int(5 * fall_s * LATENT_HZ) + 1
@@ -271,7 +269,7 @@ def pulses(n: int, events: Sequence[Event], *, rise_s: float, fall_s: float) -> 
     return signal
 
 
-def constant(value: float) -> FloatArray:
+def constant(value: float) -> Array:
     """A signal that never changes."""
     return np.full(1, value, dtype=np.float32)
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coeval.samples import FloatArray, MetadataBlock
+from coeval.samples import MetadataBlock
 from coeval_training.scenes.latent import (
     LATENT_HZ,
+    Array,
     Event,
     Latent,
     band_noise,
@@ -50,7 +51,7 @@ class Channel:
 
     name: str
     """Column name."""
-    signal: FloatArray
+    signal: Array
     """What it reads, on the latent grid, before sensor noise."""
     noise: float
     """Standard deviation of a reading."""
@@ -121,7 +122,7 @@ def _tau(rng: np.random.Generator) -> float:
     return float(rng.choice([0.0, 0.0, rng.uniform(0.005, 0.05)]))
 
 
-def _meter(rng: np.random.Generator, name: str, signal: FloatArray, tau_s: float) -> Channel:
+def _meter(rng: np.random.Generator, name: str, signal: Array, tau_s: float) -> Channel:
     """A signal in some unit, with noise and resolution of its own."""
     reading = lowpass(signal, tau_s) if tau_s else signal
     span = float(np.percentile(reading, 99) - np.percentile(reading, 1)) + 1e-6
@@ -142,17 +143,17 @@ def _from_events(
     chosen = [event for event in seen if event.type == which or rng.random() < 0.03]
     if len(chosen) < 5 or rng.random() < 0.2:
         chosen, which = list(seen), "any"
-    how: Callable[..., FloatArray] = _ANSWERS[int(rng.integers(len(_ANSWERS)))]
+    how: Callable[..., Array] = _ANSWERS[int(rng.integers(len(_ANSWERS)))]
     del latent
     return _meter(rng, f"{which}_{how.__name__[1:]}", how(rng, chosen, n), 0.0)
 
 
-def _power(rng: np.random.Generator, events: list[Event], n: int) -> FloatArray:
+def _power(rng: np.random.Generator, events: list[Event], n: int) -> Array:
     """Drawn while it lasts and dying away after."""
     return pulses(n, events, rise_s=0.004, fall_s=float(rng.uniform(0.05, 0.5)))
 
 
-def _count(_: np.random.Generator, events: list[Event], n: int) -> FloatArray:
+def _count(_: np.random.Generator, events: list[Event], n: int) -> Array:
     """How many there have been."""
     steps = np.zeros(n, dtype=np.float32)
     for event in events:
@@ -160,12 +161,12 @@ def _count(_: np.random.Generator, events: list[Event], n: int) -> FloatArray:
     return np.cumsum(steps, dtype=np.float32)
 
 
-def _state(_: np.random.Generator, events: list[Event], n: int) -> FloatArray:
+def _state(_: np.random.Generator, events: list[Event], n: int) -> Array:
     """0 or 1, flipped by each."""
     return np.asarray(_count(_, events, n) % 2, dtype=np.float32)
 
 
-def _level(rng: np.random.Generator, events: list[Event], n: int) -> FloatArray:
+def _level(rng: np.random.Generator, events: list[Event], n: int) -> Array:
     """Set to a new height by each."""
     marks = np.zeros(n, dtype=np.int64)
     for event in events:

@@ -9,14 +9,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from coeval.samples import FloatArray
 from coeval_training.scenes.latent import LATENT_HZ, Array, Body, Latent, on_grid
 
 WIDTH = 64
 HEIGHT = 48
 _HALF = HEIGHT / 2
 _PAPER = 512
-"""Side of the wrapped texture the world is painted on, px: over a full turn at most focal lengths."""
+"""Side of the wrapped texture the world is painted on, px: a full turn at most focal lengths."""
 _STAMP = 64
 """Side of a body's texture, texels."""
 
@@ -25,12 +24,12 @@ class Painter:
     """One camera looking at a scene of bodies; `salt` tells cameras of one scene apart."""
 
     def __init__(self, latent: Latent, salt: str, *, moved: bool = False) -> None:
-        """Choose lens, place and sensor; `moved` puts the camera somewhere else than the default."""
+        """Choose lens, place and sensor; `moved` puts the camera elsewhere than by default."""
         rng = latent.rng("camera", salt)
         self._latent = latent
         self._noise_rng = latent.rng("sensor noise", salt)
         rig = latent.kind == "rig"
-        self.focal_px = float((WIDTH / 2) / np.tan(np.radians(rng.uniform(45, 100)) / 2))
+        self.focal_px = float((WIDTH / 2) / np.tan(np.radians(rng.uniform(45, 115)) / 2))
         self._zoom = float(rng.uniform(0.75, 1.3)) if moved else 1.0
         self._shift = rng.uniform(-0.25, 0.25, 2) if moved else np.zeros(2)
         self._mirror = -1.0 if moved and not rig and rng.random() < 0.4 else 1.0
@@ -40,8 +39,8 @@ class Painter:
         self._shutters = (
             np.array([0.0]) if exposure_s < 0.01 else exposure_s * np.array([-0.25, 0.25])
         )
-        self._noise = float(rng.choice([0.8, 2.0, 4.0, 8.0]))
-        self._gain = float(rng.uniform(0.6, 1.2))
+        self._noise = float(rng.choice([0.3, 0.7, 1.5, 4.0]))
+        self._gain = float(rng.uniform(0.7, 1.25))
         self._black = float(rng.uniform(0, 40))
         self._gamma = float(rng.uniform(0.75, 1.35))
         away = np.hypot(*np.meshgrid(np.linspace(-1, 1, WIDTH), np.linspace(-0.75, 0.75, HEIGHT)))
@@ -52,7 +51,7 @@ class Painter:
         ]
         self._path = _path(latent, self.focal_px)
         self._fixed_view = not rig and float(np.ptp(latent.signals["cam_yaw"])) == 0.0
-        self._still_paper: FloatArray | None = None
+        self._still_paper: Array | None = None
 
     def paint(self, t_s: Array) -> Array:
         """Frames at the given instants (middle of the exposure), shape (num, 48, 64), uint8."""
@@ -69,27 +68,27 @@ class Painter:
         noise *= self._noise
         frames += noise
         frames += self._black
-        return np.clip(frames, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(frames, 0, 255), dtype=np.uint8)
 
-    def _paint_open(self, t_s: Array) -> FloatArray:
+    def _paint_open(self, t_s: Array) -> Array:
         """Light on the sensor at instants, without lens falloff or noise."""
         frames = self._paint_world(t_s)
         for body, colour, cover in self._bodies:
             self._paint_body(frames, t_s, body, colour, cover)
         return frames
 
-    def _paint_world(self, t_s: Array) -> FloatArray:
+    def _paint_world(self, t_s: Array) -> Array:
         """The background as the camera is turned; each row at its own instant."""
         if self._fixed_view:
             if self._still_paper is None:
                 self._still_paper = self._look(t_s[:1], 0)[0]
             return np.broadcast_to(self._still_paper, (len(t_s), HEIGHT, WIDTH)).copy()
-        if self._path["layers"] == 1:
+        if "fraction" not in self._path:
             return self._look(t_s, 0)
         near = self._latent_path("fraction", t_s)
-        weight = np.cos(np.pi / 2 * near) ** 2
-        weight = weight.astype(np.float32)[:, None, None]
-        return self._look(t_s, 0) * weight + self._look(t_s, 1) * (1 - weight)
+        weight = (np.cos(np.pi / 2 * near) ** 2).astype(np.float32)[:, None, None]
+        frames: Array = self._look(t_s, 0) * weight + self._look(t_s, 1) * (1 - weight)
+        return frames
 
     def _latent_path(self, name: str, t_s: Array) -> Array:
         """A path at given times, taken at the nearest grid point where it jumps."""
@@ -98,9 +97,9 @@ class Painter:
         low = at.astype(np.int64)
         a, b = signal[low], signal[low + 1]
         jumps = self._path["octave"][low] != self._path["octave"][low + 1]
-        return np.where(jumps, a, a + (b - a) * (at - low))
+        return np.asarray(np.where(jumps, a, a + (b - a) * (at - low)))
 
-    def _look(self, t_s: Array, layer: int) -> FloatArray:
+    def _look(self, t_s: Array, layer: int) -> Array:
         """Sample the paper through the camera, bilinear, shape (num, 48, 64)."""
         rows = np.arange(HEIGHT) - (HEIGHT - 1) / 2
         columns = (np.arange(WIDTH) - (WIDTH - 1) / 2).astype(np.float32)
@@ -123,6 +122,7 @@ class Painter:
         top &= _PAPER - 1
         index = top * (_PAPER + 1) + left
         flat = self._paper
+        b: Array
         a, b = flat.take(index), flat.take(index + 1)
         b -= a
         b *= x
@@ -135,16 +135,17 @@ class Painter:
         c -= a
         c *= y
         a += c
-        return a
+        return np.asarray(a)
 
     def _paint_body(
-        self, frames: FloatArray, t_s: Array, body: Body, colour: FloatArray, cover: FloatArray
+        self, frames: Array, t_s: Array, body: Body, colour: Array, cover: Array
     ) -> None:
         """Lay one body over the frames, in place, touching only the window around it."""
         alpha = on_grid(body.alpha, t_s)
         yaw = self._latent_path("x0", t_s)
         pitch = self._latent_path("y0", t_s)
-        x, y = on_grid(body.x, t_s) * _HALF, on_grid(body.y, t_s) * _HALF
+        x: Array = on_grid(body.x, t_s) * _HALF
+        y: Array = on_grid(body.y, t_s) * _HALF
         turn = on_grid(body.angle, t_s)
         if body.in_world:
             x = np.mod(x - yaw + _PAPER / 2, _PAPER) - _PAPER / 2
@@ -183,6 +184,7 @@ class Painter:
         middle = np.float32(_STAMP / 2)
         to_u = (_STAMP / 2 / 1.1) / half_w
         to_v = (_STAMP / 2 / 1.1) / half_h
+        index: Array
         if turning:
             cos, sin = np.cos(turn), np.sin(turn)
             u = (dy * (sin * to_u)[:, None])[:, :, None] + (dx * (cos * to_u)[:, None])[:, None, :]
@@ -196,9 +198,9 @@ class Painter:
             u1 = np.clip(dx * to_u[:, None] + middle, 0, _STAMP - 1).astype(np.int32)
             v1 = np.clip(dy * to_v[:, None] + middle, 0, _STAMP - 1).astype(np.int32)
             index = v1[:, :, None] * _STAMP + u1[:, None, :]
-        opacity = cover.take(index)
+        opacity: Array = cover.take(index)
         opacity *= alpha[:, None, None]
-        into = (which[:, None] * HEIGHT + rows)[:, :, None] * WIDTH + columns[:, None, :]
+        into: Array = (which[:, None] * HEIGHT + rows)[:, :, None] * WIDTH + columns[:, None, :]
         flat = frames.reshape(-1)
         under = flat.take(into)
         paint = colour.take(index)
@@ -219,12 +221,11 @@ def _path(latent: Latent, focal_px: float) -> dict[str, Array]:
     )
     if latent.kind == "desktop" or float(np.ptp(zoom)) < 1.0:
         return {
-            "layers": 1,
             "octave": np.zeros(len(yaw)),
             "x0": focal_px * yaw,
             "y0": -focal_px * pitch,
             "scale0": zoom - zoom.mean(),
-        }  # type: ignore[dict-item]
+        }
     zoom = np.maximum.accumulate(zoom)
     octave = np.floor(zoom)
     fraction = zoom - octave
@@ -248,27 +249,26 @@ def _path(latent: Latent, focal_px: float) -> dict[str, Array]:
         )
         path["xy"[axis] + "0"] = place[axis][which] + before[which] + since
         path["xy"[axis] + "1"] = place[axis][which + 1] + 2 * since
-    path["layers"] = 2  # type: ignore[assignment]
     return path
 
 
-def paper(rng: np.random.Generator, *, flat: float) -> FloatArray:
+def paper(rng: np.random.Generator, *, flat: float) -> Array:
     """A wrapped random world: multi-scale noise, edges, bars; flattened, shape ((512+1)²,).
 
     `flat` (0…1) makes it poorer in contrast, as an empty wall is. One row and column are
     repeated so that bilinear sampling needs no wrapping.
     """
     hz = np.hypot(np.fft.fftfreq(_PAPER)[:, None], np.fft.rfftfreq(_PAPER)[None, :])
-    slope = rng.uniform(0.9, 1.7)
+    slope = rng.uniform(0.7, 1.5)
     gain = np.where(hz > 0, np.maximum(hz, 1 / _PAPER) ** -slope, 0) * np.exp(-((hz / 0.28) ** 4))
     white = rng.standard_normal((_PAPER, _PAPER), dtype=np.float32)
     noise = np.fft.irfft2(np.fft.rfft2(white) * gain, s=(_PAPER, _PAPER))
-    world = noise / noise.std() * rng.uniform(12, 45)
-    for _ in range(int(rng.integers(20, 160))):
+    world = noise / noise.std() * rng.uniform(15, 60)
+    for _ in range(int(rng.integers(60, 600))):
         high, wide = (int(v) for v in np.clip(rng.lognormal(2.6, 0.8, 2), 3, 200))
         y, x = (int(v) for v in rng.integers(0, _PAPER, 2))
         rows, columns = np.arange(y, y + high) % _PAPER, np.arange(x, x + wide) % _PAPER
-        level = rng.normal(0, 45)
+        level = rng.normal(0, 60)
         if rng.random() < 0.25:  # bars, as of a fence or a shelf
             level = level * np.sign(np.sin(np.arange(wide) * rng.uniform(0.3, 1.2)))
         keep = rng.uniform(0, 0.7)
@@ -281,7 +281,7 @@ def paper(rng: np.random.Generator, *, flat: float) -> FloatArray:
     return np.ascontiguousarray(world, dtype=np.float32).reshape(-1)
 
 
-def _stamp(rng: np.random.Generator, body: Body) -> tuple[FloatArray, FloatArray]:
+def _stamp(rng: np.random.Generator, body: Body) -> tuple[Array, Array]:
     """A body's texture and opacity, each flattened from (64, 64); the body fills ±1/1.1 of it."""
     axis = (np.arange(_STAMP) + 0.5) / _STAMP * 2.2 - 1.1
     u, v = axis[None, :], axis[:, None]

@@ -18,6 +18,11 @@ from coeval_training.scenes.scene import STREAMS, Scene
 from coeval_training.scenes.sounds import RATE_HZ
 
 _TRUTH_SIGMA_S = 1e-4
+_CODECS = {
+    "libx264": ("yuv420p", {"crf": "20", "preset": "ultrafast"}),
+    "mjpeg": ("yuvj420p", {"qmin": "2", "qmax": "3"}),
+}
+"""Pixel format and options by codec: small files whose pictures differ little from the scene."""
 
 
 def write_recording(
@@ -72,10 +77,9 @@ def _video(scene: Scene, path: Path, codec: str) -> dict[str, object]:
     """Mp4 beside a CSV of frame times; the file's own times are the nominal ones."""
     times: list[int] = []
     with av.open(str(path / "video.mp4"), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(30))
+        stream = cast(av.VideoStream, container.add_stream(codec, rate=Fraction(30)))
         stream.width, stream.height = 64, 48
-        stream.pix_fmt = "yuv420p" if codec == "libx264" else "yuvj420p"
-        stream.options = {"crf": "20", "preset": "ultrafast"} if codec == "libx264" else {"q": "3"}
+        stream.pix_fmt, stream.options = _CODECS[codec]
         for sample in scene.render("video"):
             frame = cast(Frame, sample)
             picture = av.VideoFrame.from_ndarray(frame.grey, format="gray")
@@ -146,7 +150,7 @@ def _stills(scene: Scene, path: Path, codec: str) -> dict[str, object]:
     folder = path / "stills"
     folder.mkdir(exist_ok=True)
     rows: list[list[str]] = []
-    encoder = cast(av.VideoCodecContext, av.CodecContext.create("png", "w"))
+    encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "gray"
     encoder.time_base = Fraction(1, 1)
     for number, sample in enumerate(scene.render("stills")):

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from coeval.samples import FloatArray
 from coeval_training.scenes.latent import Array, Event, Latent, thin
 from coeval_training.scenes.picture import HEIGHT, WIDTH
 
@@ -16,7 +15,7 @@ class ScreenPainter:
         self._rng = rng
         self._dark = rng.random() < 0.5
         self._desk = self._wallpaper()
-        self._windows: list[tuple[int, int, int, int, FloatArray]] = []
+        self._windows: list[tuple[int, int, int, int, Array]] = []
         visible = thin([e for e in latent.events if e.type != "key"], latent.rng("screen seen"))
         keys = [e for e in latent.events if e.type == "key"]
         self._events = sorted([*visible, *keys], key=lambda e: e.t_s)
@@ -47,8 +46,8 @@ class ScreenPainter:
             frames += self._codec * self._noise.standard_normal(frames.shape, dtype=np.float32)
         return np.clip(frames, 0, 255).astype(np.uint8)
 
-    def _overlay(self, frame: FloatArray, t: float) -> None:
-        """Pointer (glides to the next click), caret blink, and a small film that plays by itself."""
+    def _overlay(self, frame: Array, t: float) -> None:
+        """Pointer, which glides to the next click, and a small film that plays by itself."""
         k = int(np.searchsorted(self._plan_pointer, t))
         here, goal = self._spots[max(k - 1, 0)], self._spots[min(k, len(self._spots) - 1)]
         if k < len(self._plan_pointer):
@@ -77,7 +76,7 @@ class ScreenPainter:
         elif event.type in ("key", "enter"):
             self._type(event.type == "enter")
         elif event.type == "scroll":
-            top, _, height, _, content = self._windows[-1]
+            _, _, height, _, content = self._windows[-1]
             by = max(1, round(event.strength * height / 6)) * (
                 1 if self._rng.random() < 0.85 else -1
             )
@@ -128,7 +127,7 @@ class ScreenPainter:
     def _ink(self) -> float:
         return 150.0 if self._dark else -150.0
 
-    def _text(self, high: int, wide: int, filled: float) -> FloatArray:
+    def _text(self, high: int, wide: int, filled: float) -> Array:
         """A page of unreadable lines of text and some pictures."""
         page = np.full((high, wide), self._sheet(), dtype=np.float32)
         for row in range(1, high, 2):
@@ -139,15 +138,15 @@ class ScreenPainter:
             page[high // 3 : high // 2, wide // 3 :] = self._rng.uniform(20, 235)
         return page
 
-    def _wallpaper(self) -> FloatArray:
+    def _wallpaper(self) -> Array:
         """What lies behind all windows."""
         y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
         slope = self._rng.normal(0, 1, 2)
         wall = self._rng.uniform(40, 180) + slope[0] * x + slope[1] * y
         wall[-3:] = self._rng.uniform(10, 240)
-        return np.clip(wall, 0, 255).astype(np.float32)
+        return np.asarray(np.clip(wall, 0, 255), dtype=np.float32)
 
-    def _compose(self) -> FloatArray:
+    def _compose(self) -> Array:
         """All windows over the wallpaper, the newest on top."""
         canvas = self._desk.copy()
         for top, left, high, wide, content in self._windows:

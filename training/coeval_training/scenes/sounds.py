@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from coeval.samples import FloatArray
-from coeval_training.scenes.latent import Event
+from coeval_training.scenes.latent import Array, Event
 
 RATE_HZ = 16_000
 
@@ -58,10 +57,10 @@ TIMBRES = {
 
 LOUDNESS = {
     "gesture": 0.06,
-    "turn_left": 0.12,
-    "turn_right": 0.12,
-    "look_up": 0.06,
-    "look_down": 0.06,
+    "turn_left": 0.25,
+    "turn_right": 0.25,
+    "look_up": 0.2,
+    "look_down": 0.2,
     "grab": 0.25,
     "jump": 0.25,
     "spin": 0.2,
@@ -84,7 +83,7 @@ class Voices:
         self._pitch = {name: float(rng.lognormal(0, 0.35)) for name in TIMBRES}
         self._decay = {name: float(rng.lognormal(0, 0.3)) for name in TIMBRES}
 
-    def sound(self, event: Event, rng: np.random.Generator) -> FloatArray:
+    def sound(self, event: Event, rng: np.random.Generator) -> Array:
         """The event's sound from its instant on, 16 kHz, peak about its loudness × strength."""
         make = _MAKERS[TIMBRES[event.type]]
         pitch = self._pitch[event.type] * float(rng.lognormal(0, 0.04))
@@ -95,23 +94,21 @@ class Voices:
         return (pcm * (LOUDNESS.get(event.type, 0.7) * event.strength / peak)).astype(np.float32)
 
 
-def _time(length_s: float) -> FloatArray:
+def _time(length_s: float) -> Array:
     return np.arange(int(length_s * RATE_HZ), dtype=np.float32) / RATE_HZ
 
 
-def _noise(rng: np.random.Generator, n: int) -> FloatArray:
+def _noise(rng: np.random.Generator, n: int) -> Array:
     return rng.standard_normal(n, dtype=np.float32)
 
 
-def _dull(noise: FloatArray, times: int) -> FloatArray:
+def _dull(noise: Array, times: int) -> Array:
     """Noise with less treble: a running mean over `times` samples."""
     total = np.cumsum(np.concatenate([np.zeros(times, dtype=np.float32), noise]))
     return np.asarray(total[times:] - total[:-times]) / np.float32(np.sqrt(times))
 
 
-def _modes(
-    rng: np.random.Generator, t: FloatArray, base_hz: float, count: int, decay_s: float
-) -> FloatArray:
+def _modes(rng: np.random.Generator, t: Array, base_hz: float, count: int, decay_s: float) -> Array:
     """A struck body: partials that die away, the high ones sooner."""
     out = np.zeros(len(t), dtype=np.float32)
     ratio = 1.0
@@ -126,32 +123,32 @@ def _modes(
     return out
 
 
-def _thud(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _thud(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.25)
     low = _modes(rng, t, 75 * pitch, 3, 0.05 * decay)
     return low + 0.5 * np.exp(-t / 0.012) * _dull(_noise(rng, len(t)), 12)
 
 
-def _crack(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _crack(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.4)
     body = _modes(rng, t, 420 * pitch, 6, 0.06 * decay)
     return body + 1.2 * np.exp(-t / 0.006) * _noise(rng, len(t))
 
 
-def _knock(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _knock(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.2)
     body = _modes(rng, t, 230 * pitch, 4, 0.025 * decay)
     return body + 0.5 * np.exp(-t / 0.004) * _noise(rng, len(t))
 
 
-def _click(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _click(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.05)
     return np.exp(-t / (0.0025 * decay)) * _noise(rng, len(t)) + 0.5 * _modes(
         rng, t, 1900 * pitch, 2, 0.006
     )
 
 
-def _key(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _key(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     down = _click(rng, pitch * 0.8, decay, 0)
     low = 0.5 * _modes(rng, _time(0.05), 180 * pitch, 2, 0.012)
     pcm = np.zeros(int(0.2 * RATE_HZ), dtype=np.float32)
@@ -161,7 +158,7 @@ def _key(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Floa
     return pcm
 
 
-def _wheel(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _wheel(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     pcm = np.zeros(int(0.15 * RATE_HZ), dtype=np.float32)
     for at in (0, 0.03, 0.055):
         tick = _click(rng, pitch, 0.5 * decay, 0)
@@ -170,74 +167,73 @@ def _wheel(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Fl
     return pcm
 
 
-def _clap(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _clap(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.15)
-    return np.exp(-t / (0.009 * decay)) * (
-        _noise(rng, len(t)) * np.sin(2 * np.pi * 1100 * pitch * t)
-    )
+    ring = np.sin(2 * np.pi * 1100 * pitch * t)
+    return np.asarray(np.exp(-t / (0.009 * decay)) * ring * _noise(rng, len(t)))
 
 
-def _swell(rng: np.random.Generator, duration_s: float) -> tuple[FloatArray, FloatArray]:
+def _swell(rng: np.random.Generator, duration_s: float) -> tuple[Array, Array]:
     """A time axis and a bump over the duration of a movement, at least 0.15 s."""
     t = _time(max(duration_s, 0.15))
     tau = t / (t[-1] + 1e-6)
     return t, (np.sin(np.pi * tau) ** float(rng.uniform(0.6, 1.6))).astype(np.float32)
 
 
-def _whoosh(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> FloatArray:
+def _whoosh(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> Array:
     t, bump = _swell(rng, duration_s)
     return bump * _dull(_noise(rng, len(t)), max(2, int(10 / pitch)))
 
 
-def _rub(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> FloatArray:
+def _rub(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> Array:
     t, bump = _swell(rng, duration_s)
     grain = 0.5 + 0.5 * np.sin(2 * np.pi * 23 * pitch * t)
     return bump * grain * _dull(_noise(rng, len(t)), max(2, int(4 / pitch)))
 
 
-def _squeal(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> FloatArray:
+def _squeal(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> Array:
     t, bump = _swell(rng, duration_s)
     glide = 900 * pitch * (t + 0.1 * t * t) + 3 * np.sin(2 * np.pi * 11 * t)
-    return bump * (np.sin(2 * np.pi * glide) + 0.4 * _dull(_noise(rng, len(t)), 3))
+    return np.asarray(bump * (np.sin(2 * np.pi * glide) + 0.4 * _dull(_noise(rng, len(t)), 3)))
 
 
-def _hiss(rng: np.random.Generator, _: float, decay: float, duration_s: float) -> FloatArray:
+def _hiss(rng: np.random.Generator, _: float, decay: float, duration_s: float) -> Array:
     t = _time(max(duration_s, 0.1) + 0.2)
     level = np.minimum(t / 0.01, 1) * np.exp(-np.maximum(t - duration_s, 0) / (0.05 * decay))
     noise = _noise(rng, len(t))
     return level * np.diff(noise, prepend=np.float32(0))
 
 
-def _beep(rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> FloatArray:
+def _beep(_rng: np.random.Generator, pitch: float, _: float, duration_s: float) -> Array:
     t = _time(max(duration_s, 0.08))
     tone = np.sin(2 * np.pi * 1150 * pitch * t) + 0.3 * np.sin(2 * np.pi * 3450 * pitch * t)
     gate = np.minimum(np.minimum(t, t[-1] - t) / 0.004, 1)
     if duration_s > 0.5:
         gate = gate * (np.sin(2 * np.pi * 4 * t) > -0.2)
-    return gate * tone
+    return np.asarray(gate * tone)
 
 
-def _horn(_: np.random.Generator, pitch: float, __: float, duration_s: float) -> FloatArray:
+def _horn(_: np.random.Generator, pitch: float, __: float, duration_s: float) -> Array:
     t = _time(max(duration_s, 0.3))
     gate = np.minimum(np.minimum(t, t[-1] - t) / 0.02, 1)
-    return gate * (
-        np.tanh(3 * np.sin(2 * np.pi * 400 * pitch * t))
-        + np.tanh(3 * np.sin(2 * np.pi * 505 * pitch * t))
-    )
+    low, high = (np.tanh(3 * np.sin(2 * np.pi * hz * pitch * t)) for hz in (400, 505))
+    return np.asarray(gate * (low + high))
 
 
-def _chime(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _chime(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.5)
     first = _modes(rng, t, 660 * pitch, 3, 0.12 * decay)
-    return first + np.concatenate([np.zeros(1600, dtype=np.float32), 0.8 * first[:-1600]])
+    second = np.concatenate([np.zeros(1600, dtype=np.float32), 0.8 * first[:-1600]])
+    return np.asarray(first + second)
 
 
-def _ring(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _ring(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.6)
-    return _modes(rng, t, 1500 * pitch, 5, 0.15 * decay) + np.exp(-t / 0.003) * _noise(rng, len(t))
+    body = _modes(rng, t, 1500 * pitch, 5, 0.15 * decay)
+    return np.asarray(body + np.exp(-t / 0.003) * _noise(rng, len(t)))
 
 
-def _burst(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _burst(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     t = _time(0.35)
     throat = 1 + 0.5 * np.sign(np.sin(2 * np.pi * 110 * pitch * t))
     return (
@@ -248,7 +244,7 @@ def _burst(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Fl
     )
 
 
-def _laugh(rng: np.random.Generator, pitch: float, decay: float, _: float) -> FloatArray:
+def _laugh(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Array:
     pcm = np.zeros(int(1.4 * RATE_HZ), dtype=np.float32)
     t = _time(0.16)
     for k in range(int(rng.integers(3, 7))):
@@ -260,7 +256,7 @@ def _laugh(rng: np.random.Generator, pitch: float, decay: float, _: float) -> Fl
     return pcm
 
 
-_MAKERS: dict[str, Callable[[np.random.Generator, float, float, float], FloatArray]] = {
+_MAKERS: dict[str, Callable[[np.random.Generator, float, float, float], Array]] = {
     "thud": _thud,
     "crack": _crack,
     "knock": _knock,

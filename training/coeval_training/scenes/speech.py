@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coeval.samples import FloatArray
-from coeval_training.scenes.latent import LATENT_HZ, Sentence, Word
+from coeval_training.scenes.latent import LATENT_HZ, Array, Sentence, Word
 
 VOCABULARY = {
     "en": "the a and to of is it that you we they he was for on are with have this not but what "
@@ -103,8 +102,8 @@ def _sentence(
     return Sentence(speaker=speaker, words=tuple(spoken))
 
 
-def loudness(sentences: Sequence[Sentence], n: int, speaker: int | None = None) -> FloatArray:
-    """How loud the voices are, syllable by syllable, 0…1 on the latent grid (of one speaker or all).
+def loudness(sentences: Sequence[Sentence], n: int, speaker: int | None = None) -> Array:
+    """How loud the voices are, 0…1 on the latent grid, of one speaker or all.
 
     Each syllable is a bump with a quick rise and a slower fall, its height the stress.
     """

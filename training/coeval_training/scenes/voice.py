@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coeval.samples import FloatArray
 from coeval_training.scenes.latent import (
     LATENT_HZ,
     Array,
@@ -58,7 +57,7 @@ class Voice:
         self._hiss = smooth(hiss, 0.012)
         self._hiss_hz = float(rng.uniform(3000, 5500))
 
-    def sound(self, first: int, count: int) -> FloatArray:
+    def sound(self, first: int, count: int) -> Array:
         """Samples first…first+count of the speech, 16 kHz, peak about 0.5."""
         a = first - _FRAME
         t_s = np.arange(a, a + _STEP * ((count + 3 * _FRAME) // _STEP)) / RATE_HZ
@@ -83,7 +82,7 @@ class Voice:
         out = self._gain * (0.5 * voiced + 0.12 * fricative)
         return np.asarray(out[_FRAME : _FRAME + count], dtype=np.float32)
 
-    def _mouth(self, t_s: Array) -> FloatArray:
+    def _mouth(self, t_s: Array) -> Array:
         """The mouth's gain over frequency at each frame, shape (num, 257)."""
         hz = np.fft.rfftfreq(_FRAME, 1 / RATE_HZ).astype(np.float32)[None, :]
         gain = np.full((len(t_s), hz.shape[1]), 0.01, dtype=np.float32)
@@ -95,7 +94,7 @@ class Voice:
 
 def _articulate(
     rng: np.random.Generator, said: Sequence[Sentence], n: int
-) -> tuple[FloatArray, Array, FloatArray]:
+) -> tuple[Array, Array, Array]:
     """Relative pitch, formants (n, 3) and hiss of consonants on the latent grid."""
     pitch = np.ones(n, dtype=np.float32)
     vowels = np.tile(_VOWELS_HZ[5].astype(np.float32), (n, 1))
@@ -123,7 +122,7 @@ def _articulate(
     return smooth(pitch, 0.06) * jitter, vowels, hiss
 
 
-def _shape(source: Array, gain: Array) -> FloatArray:
+def _shape(source: Array, gain: Array) -> Array:
     """Multiply short-time spectra by gains, shape (num frames, 257), and overlap-add."""
     num = len(gain)
     window = np.hanning(_FRAME + 1)[:_FRAME].astype(np.float32)

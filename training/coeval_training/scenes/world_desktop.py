@@ -5,6 +5,7 @@ import numpy as np
 from coeval_training.scenes.latent import (
     GRAVITY_M_S2,
     LATENT_HZ,
+    Array,
     Event,
     Latent,
     activity_spans,
@@ -130,7 +131,7 @@ def _type(rng: np.random.Generator, events: list[Event], t: float, end: float) -
     return t
 
 
-def _steps(n: int, up: list[Event], down: list[Event]) -> np.ndarray:
+def _steps(n: int, up: list[Event], down: list[Event]) -> Array:
     """+1 at each event of `up`, −1 at each of `down`, on the latent grid."""
     steps = np.zeros(n)
     for sign, events in ((1.0, up), (-1.0, down)):

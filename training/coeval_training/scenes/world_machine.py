@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coeval.samples import FloatArray
 from coeval_training.scenes.latent import (
     GRAVITY_M_S2,
     LATENT_HZ,
@@ -169,12 +168,12 @@ def _work(
 def _bodies(
     rng: np.random.Generator,
     n: int,
-    press: FloatArray,
-    clamp: FloatArray,
-    door: FloatArray,
-    belt: FloatArray,
-    spin: FloatArray,
-    lamp: FloatArray,
+    press: Array,
+    clamp: Array,
+    door: Array,
+    belt: Array,
+    spin: Array,
+    lamp: Array,
     seen: list[Event],
 ) -> tuple[Body, ...]:
     """The machine's visible parts, laid out at random; a part may be out of view or lie behind."""

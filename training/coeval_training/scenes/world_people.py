@@ -1,10 +1,11 @@
-"""People who talk: faces move with the syllables, hands with the stress; a wrist carries the IMU."""
+"""People who talk: faces move with the syllables, hands with the stress; a wrist has the IMU."""
 
 import numpy as np
 
 from coeval_training.scenes.latent import (
     GRAVITY_M_S2,
     LATENT_HZ,
+    Array,
     Body,
     Event,
     Latent,
@@ -119,7 +120,7 @@ def build(seed: int, duration_s: float) -> Latent:
     )
 
 
-def _home(position: np.ndarray) -> np.ndarray:
+def _home(position: Array) -> Array:
     """A position that drifts back to its place over some seconds."""
     return np.asarray(position - smooth(position, 5.0))
 
@@ -128,9 +129,9 @@ def _bodies(
     rng: np.random.Generator,
     n: int,
     flavour: str,
-    signals: dict[str, np.ndarray],
-    voices: list[np.ndarray],
-    sway: np.ndarray,
+    signals: dict[str, Array],
+    voices: list[Array],
+    sway: Array,
 ) -> tuple[Body, ...]:
     """Shoulders, faces, eyes and mouths; the hand of speaker 0."""
     close = flavour == "close-up"
@@ -141,10 +142,10 @@ def _bodies(
 
     def add(
         shape: str,
-        x: np.ndarray,
-        y: np.ndarray,
-        w: np.ndarray,
-        h: np.ndarray,
+        x: Array,
+        y: Array,
+        w: Array,
+        h: Array,
         grey: float,
         contrast: float,
     ) -> None:
@@ -166,7 +167,7 @@ def _bodies(
         voice = voices[speaker]
         skin = float(rng.uniform(70, 210))
         nod = 0.05 * smooth(voice, 0.25) + 0.03 * band_noise(rng, n, 0.1, 1.2)
-        turn = 0.05 * band_noise(rng, n, 0.05, 0.7) + 0.03 * np.roll(smooth(voice, 0.3), 0)
+        turn = 0.05 * band_noise(rng, n, 0.05, 0.7) + 0.03 * smooth(voice, 0.3)
         x = place + size * (sway + turn)
         y = size * nod + (0.0 if close else rng.uniform(-0.35, 0.0))
         open_by = size * (0.03 + 0.2 * rng.uniform(0.6, 1.2) * smooth(voice, 0.04))

@@ -5,6 +5,7 @@ import numpy as np
 from coeval_training.scenes.latent import (
     GRAVITY_M_S2,
     LATENT_HZ,
+    Array,
     Body,
     Event,
     Latent,
@@ -20,7 +21,6 @@ from coeval_training.scenes.latent import (
     rate_of,
     seeded,
     smooth,
-    thin,
 )
 
 _FLAVOURS = ("handheld", "head", "vehicle", "drone")
@@ -123,7 +123,7 @@ def build(seed: int, duration_s: float) -> Latent:
         duration_s=duration_s,
         signals={name: np.asarray(signal, dtype=np.float32) for name, signal in signals.items()},
         events=events_in,
-        bodies=_bodies(rng, n, duration_s, moving, thin(list(events_in), rng)),
+        bodies=_bodies(rng, n, moving),
         continuous=continuous,
     )
 
@@ -154,7 +154,7 @@ def _turn(
     return [Event(t_s=t, type=side, strength=abs(angle), duration_s=length)]
 
 
-def _gait(rng: np.random.Generator, n: int, activity: np.ndarray) -> tuple[np.ndarray, list[Event]]:
+def _gait(rng: np.random.Generator, n: int, activity: Array) -> tuple[Array, list[Event]]:
     """Steps of a carrier on foot: (bob −1…1, step events)."""
     step_hz = np.where(activity > 0.45, rng.uniform(1.4, 2.4), 0.0)
     step_hz = smooth(step_hz.astype(np.float32), 0.4) * (1 + 0.07 * band_noise(rng, n, 0.05, 0.8))
@@ -169,14 +169,12 @@ def _gait(rng: np.random.Generator, n: int, activity: np.ndarray) -> tuple[np.nd
     return going * np.cos(2 * np.pi * phase), steps
 
 
-def _back(angle: np.ndarray) -> np.ndarray:
+def _back(angle: Array) -> Array:
     """An angle that is kept about level: what is slower than 3 s is taken out."""
     return np.asarray(0.8 * (angle - smooth(angle.astype(np.float32), 4.0)))
 
 
-def _bodies(
-    rng: np.random.Generator, n: int, duration_s: float, moving: bool, seen: list[Event]
-) -> tuple[Body, ...]:
+def _bodies(rng: np.random.Generator, n: int, moving: bool) -> tuple[Body, ...]:
     """Part of the vehicle or an arm in view, and things in the world that move by themselves."""
     bodies = []
     for _ in range(int(rng.integers(0, 3))):

@@ -1,8 +1,7 @@
-"""A person who walks, hammers, reaches and jumps, with an IMU on one limb, before a fixed camera."""
+"""A person who walks, hammers, reaches and jumps, an IMU on one limb, before a fixed camera."""
 
 import numpy as np
 
-from coeval.samples import FloatArray
 from coeval_training.scenes.latent import (
     GRAVITY_M_S2,
     LATENT_HZ,
@@ -58,9 +57,9 @@ def build(seed: int, duration_s: float) -> Latent:
             hand_x.move(t, length, delta)
             hand_x.move(t + length + rng.uniform(0, 1), length, -delta)
             turn.move(t, length, rng.normal(0, 0.3))
-    cadence = smooth(cadence, 0.4) * (1 + 0.06 * band_noise(rng, n, 0.05, 0.8))
-    gait = 2 * np.pi * np.cumsum(cadence.astype(np.float64)) / LATENT_HZ
-    going = np.clip(cadence / 1.5, 0, 1)
+    pace = smooth(cadence, 0.4) * (1 + 0.06 * band_noise(rng, n, 0.05, 0.8))
+    gait = 2 * np.pi * np.cumsum(pace.astype(np.float64)) / LATENT_HZ
+    going = np.clip(pace / 1.5, 0, 1)
     strides = np.flatnonzero(np.diff(np.floor(gait / (2 * np.pi))) > 0)
     events += [
         Event(
@@ -72,12 +71,10 @@ def build(seed: int, duration_s: float) -> Latent:
     swing = rng.uniform(0.3, 0.9)
     bob = (0.02 + 0.03 * rng.random()) * going * np.cos(gait)
     tremor = 0.004 * band_noise(rng, n, 0.3, 6.0)
-    shake = wobble_envelope = smooth(wobble, 0.25)
+    wobble_envelope = smooth(wobble, 0.25)
     shake = wobble_envelope * band_noise(rng, n, 1.0, 5.0)
-    angle = turn.position() * np.float32(1.0)
-    angle = _leaky(angle) + swing * going * np.sin(gait / 2) + 0.5 * shake + 0.05 * tremor / 0.004
-    torso_x = walk.position()
-    torso_x = torso_x - torso_x.mean()
+    angle = _leaky(turn.position()) + swing * going * np.sin(gait / 2) + 0.5 * shake + 12.5 * tremor
+    torso_x = _centred(walk.position())
     x = (
         torso_x
         + _leaky(hand_x.position())
@@ -92,7 +89,7 @@ def build(seed: int, duration_s: float) -> Latent:
     signals = {
         "activity": activity,
         "moving": np.clip(going + wobble_envelope + 0.8 * smooth(np.abs(rate_of(x)), 0.1), 0, 2),
-        "cadence": cadence,
+        "cadence": pace,
         "effort": smooth(np.abs(rate_of(rate_of(smooth(y, 0.05)))), 0.2) / 10,
         "position": torso_x,
         "reach": (x - torso_x).astype(np.float32),
@@ -104,7 +101,7 @@ def build(seed: int, duration_s: float) -> Latent:
     signals["rustle"] = np.clip(0.3 * smooth(np.hypot(rate_of(x), rate_of(y)), 0.05), 0, 1)
     continuous = {"rustle": "rustle"}
     if rng.random() < 0.4:
-        signals["treadmill"] = np.clip(cadence / 2.5, 0, 1).astype(np.float32)
+        signals["treadmill"] = np.clip(pace / 2.5, 0, 1).astype(np.float32)
         continuous["treadmill"] = "motor"
     signals = {name: np.asarray(signal, dtype=np.float32) for name, signal in signals.items()}
     return Latent(
@@ -167,14 +164,17 @@ def _strokes(
     return events
 
 
-def _leaky(position: FloatArray) -> FloatArray:
+def _centred(position: Array) -> Array:
+    """The same path about the middle of the picture."""
+    return np.asarray(position - position.mean())
+
+
+def _leaky(position: Array) -> Array:
     """A position that slowly returns to its place, so that no limb leaves the picture."""
     return position - smooth(position, 6.0)
 
 
-def _felt(
-    rng: np.random.Generator, x: Array, y: Array, angle: Array, n: int
-) -> dict[str, FloatArray]:
+def _felt(rng: np.random.Generator, x: Array, y: Array, angle: Array, n: int) -> dict[str, Array]:
     """What an IMU fixed to the limb feels: turn rates and specific force in its own axes."""
     out = rng.uniform(0.1, 0.5)  # how much of the motion leaves the picture's plane
     ax, ay = rate_of(rate_of(smooth(x, 0.03))), rate_of(rate_of(smooth(y, 0.03))) - GRAVITY_M_S2
@@ -185,7 +185,7 @@ def _felt(
     breath = 0.03 * band_noise(rng, n, 0.1, 4.0)
     return {
         "gx": side[0] * wz + breath,
-        "gy": side[1] * wz + rng.normal(0, 0.15) * np.roll(ax, 0),
+        "gy": side[1] * wz + rng.normal(0, 0.1) * ax,
         "gz": wz,
         "ax": cos * ax + sin * ay,
         "ay": -sin * ax + cos * ay,
@@ -193,7 +193,7 @@ def _felt(
     }
 
 
-def _still_camera(rng: np.random.Generator, n: int) -> dict[str, FloatArray]:
+def _still_camera(rng: np.random.Generator, n: int) -> dict[str, Array]:
     """A camera on a tripod, or held quite still by someone else."""
     held = rng.uniform(0.001, 0.012) if rng.random() < 0.4 else 0.0
     return {
@@ -204,7 +204,7 @@ def _still_camera(rng: np.random.Generator, n: int) -> dict[str, FloatArray]:
     }
 
 
-def _light(rng: np.random.Generator, n: int) -> FloatArray:
+def _light(rng: np.random.Generator, n: int) -> Array:
     """Brightness of the scene about 1: drift, clouds, a lamp that flickers."""
     light = 1 + rng.uniform(0, 0.08) * band_noise(rng, n, 0.01, 0.3)
     if rng.random() < 0.3:
@@ -225,7 +225,7 @@ def _bodies(
     duration_s: float,
 ) -> tuple[Body, ...]:
     """The person, the thing worked on, a lamp, and passers-by who have nothing to do with it."""
-    px = 1 / rng.uniform(0.55, 1.4)  # half picture heights a metre
+    px = 1 / rng.uniform(0.4, 1.1)  # half picture heights a metre
     mirror = rng.choice([-1.0, 1.0])
     tone = rng.uniform(30, 220, size=8)
     at_y = rng.uniform(-0.2, 0.3)
