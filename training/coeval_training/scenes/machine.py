@@ -126,6 +126,7 @@ def _meter(rng: np.random.Generator, name: str, signal: Array, tau_s: float) -> 
     """A signal in some unit, with noise and resolution of its own."""
     reading = lowpass(signal, tau_s) if tau_s else signal
     span = float(np.percentile(reading, 99) - np.percentile(reading, 1)) + 1e-6
+    span = max(span, 1e-3 * float(np.abs(reading).max()))
     unit = float(10 ** rng.uniform(-1.5, 2.5)) / span * float(rng.choice([-1.0, 1.0], p=[0.2, 0.8]))
     rest = float(rng.normal(0, 3) * rng.choice([0.0, 1.0])) * abs(unit) * span
     noise = float(10 ** rng.uniform(-3.0, -1.2)) * abs(unit) * span

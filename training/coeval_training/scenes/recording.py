@@ -18,7 +18,7 @@ from coeval_training.scenes.scene import STREAMS, Scene
 from coeval_training.scenes.sounds import RATE_HZ
 
 _TRUTH_SIGMA_S = 1e-4
-_CODECS = {
+_CODECS: dict[str, tuple[str, dict[str, object]]] = {
     "libx264": ("yuv420p", {"crf": "20", "preset": "ultrafast"}),
     "mjpeg": ("yuvj420p", {"qmin": "2", "qmax": "3"}),
 }

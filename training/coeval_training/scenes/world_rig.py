@@ -62,7 +62,7 @@ def build(seed: int, duration_s: float) -> Latent:
     bumps = [
         Event(t_s=float(t), type="bump", strength=float(rng.uniform(0.3, 1.2)))
         for start, end, level in spans
-        for t in rng.uniform(start, end, rng.poisson(0.25 * level * (end - start)))
+        for t in rng.uniform(start, end, rng.poisson(0.4 * level * (end - start)))
     ]
     events += bumps
     gait, steps = _gait(rng, n, activity if flavour in ("handheld", "head") else activity * 0)
@@ -156,7 +156,7 @@ def _turn(
 
 def _gait(rng: np.random.Generator, n: int, activity: Array) -> tuple[Array, list[Event]]:
     """Steps of a carrier on foot: (bob −1…1, step events)."""
-    step_hz = np.where(activity > 0.45, rng.uniform(1.4, 2.4), 0.0)
+    step_hz = np.where(activity > 0.35, rng.uniform(1.4, 2.4), 0.0)
     step_hz = smooth(step_hz.astype(np.float32), 0.4) * (1 + 0.07 * band_noise(rng, n, 0.05, 0.8))
     phase = np.cumsum(step_hz.astype(np.float64)) / LATENT_HZ
     going = np.clip(step_hz / 1.2, 0, 1)
