@@ -105,7 +105,8 @@ def _sentence(
 def loudness(sentences: Sequence[Sentence], n: int, speaker: int | None = None) -> Array:
     """How loud the voices are, 0…1 on the latent grid, of one speaker or all.
 
-    Each syllable is a bump with a quick rise and a slower fall, its height the stress.
+    Each syllable is a bump with a quick rise and a slower fall, its height the stress; it runs
+    on into the next one a little.
     """
     level = np.zeros(n, dtype=np.float32)
     for sentence in sentences:
@@ -114,8 +115,8 @@ def loudness(sentences: Sequence[Sentence], n: int, speaker: int | None = None) 
         for word in sentence.words:
             for t, duration, stress in word.syllables:
                 a = max(0, round(t * LATENT_HZ))
-                b = min(n, a + max(2, round(duration * LATENT_HZ)))
+                b = min(n, a + max(2, round(1.12 * duration * LATENT_HZ)))
                 tau = (np.arange(b - a) + 0.5) / max(b - a, 1)
-                bump = stress * np.sin(np.pi * tau**0.7) ** 1.2
+                bump = stress * np.sin(np.pi * tau**0.75) ** 0.8
                 level[a:b] = np.maximum(level[a:b], bump)
     return level

@@ -49,12 +49,14 @@ class Voice:
         self._size = float(rng.uniform(0.88, 1.25))
         base_hz = float(rng.uniform(85, 170) if self._size < 1.03 else rng.uniform(150, 310))
         self._breath = float(rng.uniform(0.02, 0.15))
-        self._sharp = float(rng.uniform(2.0, 14.0))
+        self._sharp = float(10 ** rng.uniform(2.0, 3.3))
+        turn = np.linspace(0, 2 * np.pi, 4096, endpoint=False)
+        self._pulse_rms = float(np.std(np.exp(self._sharp * (np.cos(turn) - 1))))
         self._gain = float(rng.uniform(0.5, 1.0))
         pitch, vowels, hiss = _articulate(rng, said, n)
         self._phase = np.cumsum(base_hz * pitch.astype(np.float64)) / LATENT_HZ
         self._vowels = [smooth(vowels[:, k] * self._size, 0.05) for k in range(3)]
-        self._hiss = smooth(hiss, 0.012)
+        self._hiss = smooth(hiss, 0.02)
         self._hiss_hz = float(rng.uniform(3000, 5500))
 
     def sound(self, first: int, count: int) -> Array:
@@ -70,25 +72,25 @@ class Voice:
         cycles = self._phase[low] + (self._phase[low + 1] - self._phase[low]) * (grid - low)
         turn = (2 * np.pi * (cycles % 1.0)).astype(np.float32)
         # exp(k(cos φ − 1)) is a smooth pulse whose harmonics fall off faster the smaller k is.
-        pulse = np.exp(np.float32(self._sharp * 6) * (np.cos(turn) - 1)) - 0.1
+        pulse = np.exp(np.float32(self._sharp) * (np.cos(turn) - 1)) / np.float32(self._pulse_rms)
         noise = self._rng.standard_normal(len(t_s), dtype=np.float32)
         source = level * (pulse + np.float32(self._breath) * noise)
         frames_t = (a + _STEP * np.arange(len(t_s) // _STEP - 1) + _STEP) / RATE_HZ
         mouth = self._mouth(np.maximum(frames_t, 0))
         voiced = _shape(source, mouth)
         hz = np.fft.rfftfreq(_FRAME, 1 / RATE_HZ)
-        teeth = np.exp(-(((hz - self._hiss_hz) / 1500) ** 2)).astype(np.float32)
+        teeth = np.exp(-(((hz - self._hiss_hz) / 2500) ** 2)).astype(np.float32)
         fricative = _shape(hiss * noise, np.broadcast_to(teeth, mouth.shape))
-        out = self._gain * (0.5 * voiced + 0.12 * fricative)
+        out = self._gain * (0.6 * voiced + 0.12 * fricative)
         return np.asarray(out[_FRAME : _FRAME + count], dtype=np.float32)
 
     def _mouth(self, t_s: Array) -> Array:
         """The mouth's gain over frequency at each frame, shape (num, 257)."""
         hz = np.fft.rfftfreq(_FRAME, 1 / RATE_HZ).astype(np.float32)[None, :]
-        gain = np.full((len(t_s), hz.shape[1]), 0.01, dtype=np.float32)
+        gain = np.full((len(t_s), hz.shape[1]), 0.02, dtype=np.float32)
         for k in range(3):
             at = on_grid(self._vowels[k], t_s).astype(np.float32)[:, None]
-            gain += np.float32(0.6**k) / (1 + ((hz - at) / np.float32(_WIDTHS_HZ[k])) ** 2)
+            gain += np.float32(0.7**k) / (1 + ((hz - at) / np.float32(_WIDTHS_HZ[k])) ** 2)
         return gain
 
 
@@ -108,13 +110,14 @@ def _articulate(
                 a, b = (min(n, max(0, round(v * LATENT_HZ))) for v in (t, t + duration))
                 part = (t - sentence.t_s) / length
                 fall = 1.12 - 0.25 * part + (0.4 * max(part - 0.7, 0) if rises else 0)
-                pitch[a:b] = fall * (1 + melody * (stress - 0.6))
+                glide = np.linspace(-1, 1, b - a) * rng.normal(0, 0.06)
+                pitch[a:b] = fall * (1 + 2 * melody * (stress - 0.6) + glide)
                 vowels[a:b] = _VOWELS_HZ[int(rng.integers(len(_VOWELS_HZ)))] * rng.uniform(
                     0.93, 1.07, 3
                 )
                 if rng.random() < 0.55:  # a consonant before the vowel: s, f, t, k …
                     stop = rng.random() < 0.5
-                    lead = 0.02 if stop else rng.uniform(0.05, 0.11)
+                    lead = 0.025 if stop else rng.uniform(0.06, 0.13)
                     c = max(0, round((t - 0.3 * lead) * LATENT_HZ))
                     d = min(n, c + max(2, round(lead * LATENT_HZ)))
                     hiss[c:d] = stress * rng.uniform(0.4, 1.0)
