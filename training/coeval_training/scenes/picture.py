@@ -5,8 +5,6 @@ turning right moves the picture left by focal_px × rate, looking up moves it do
 clockwise turns it counter-clockwise.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from coeval_training.scenes.latent import LATENT_HZ, Array, Body, Latent, on_grid
@@ -306,8 +304,3 @@ def _stamp(rng: np.random.Generator, body: Body) -> tuple[Array, Array]:
         cloth = cloth + np.sin(u * rng.uniform(3, 9) + v * rng.uniform(-6, 6))
     colour = np.clip(body.brightness + body.contrast * cloth, 0, 255)
     return colour.astype(np.float32).reshape(-1), cover.astype(np.float32).reshape(-1)
-
-
-def spread(frames: Iterable[Array]) -> Array:
-    """Frames side by side in one picture, for looking at them."""
-    return np.concatenate(list(frames), axis=1)
