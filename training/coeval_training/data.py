@@ -57,6 +57,16 @@ def restamp(sample: Sample, by_ns: int) -> Sample:
     return dataclasses.replace(sample, t_node_ns=NodeNs(sample.t_node_ns + by_ns))
 
 
+IMU_COLUMNS = (slice(0, 6), slice(0, 6), slice(0, 3), slice(3, 6))
+"""Gyroscope and accelerometer, or one of them: real streams often carry only one."""
+
+
+def some_columns(sample: Sample, columns: slice) -> Sample:
+    """Numeric readings of some of the channels."""
+    assert isinstance(sample, MetadataBlock)
+    return dataclasses.replace(sample, values=sample.values[:, columns])
+
+
 def longest(parts: list[Hops]) -> Hops:
     """The longest run of rows; a scene's streams have one, but for long silences."""
     return max(join(parts), key=lambda part: len(part.rows))
@@ -64,12 +74,16 @@ def longest(parts: list[Hops]) -> Hops:
 
 def scene_rows(scene: Scene, seed: int) -> dict[str, StreamRows]:
     """Features of all streams of a scene, each stamped by a clock of its own phase."""
-    phases = np.random.default_rng([seed, 7]).integers(0, HOP_NS, len(SLOTS))
+    rng = np.random.default_rng([seed, 7])
+    phases = rng.integers(0, HOP_NS, len(SLOTS))
+    imu_columns = IMU_COLUMNS[rng.integers(len(IMU_COLUMNS))]
     rows: dict[str, StreamRows] = {}
     for (slot, modality), phase in zip(SLOTS.items(), phases, strict=True):
         extractor = make_extractor(modality)
         parts: list[Hops] = []
         for sample in scene.render(slot):
+            if slot == "imu":
+                sample = some_columns(sample, imu_columns)
             parts += extractor.push(restamp(sample, int(phase)))
         parts += extractor.flush()
         if not parts:
@@ -135,22 +149,20 @@ class Batch:
 
 
 def draw_batch(
-    scenes: "list[dict[str, StreamRows]]",
+    chosen: "list[dict[str, StreamRows]]",
     rng: np.random.Generator,
     *,
-    num_scenes: int,
     crop_hops: int,
     context_hops: int,
     longest_shift_hops: int,
 ) -> Batch:
     """Crops at random times: the streams of one scene start up to the longest shift apart."""
-    chosen = rng.choice(len(scenes), num_scenes, replace=False)
+    num_scenes = len(chosen)
     shape = (num_scenes, context_hops + crop_hops)
     rows = {slot: np.zeros((*shape, DIMS[kind]), np.float32) for slot, kind in SLOTS.items()}
     starts = {slot: np.zeros(num_scenes, np.float32) for slot in SLOTS}
     present = {slot: np.zeros(num_scenes, np.bool_) for slot in SLOTS}
-    for b, index in enumerate(chosen):
-        scene = scenes[index]
+    for b, scene in enumerate(chosen):
         length = max(len(stream.rows) for stream in scene.values())
         base = rng.integers(0, max(length - crop_hops - longest_shift_hops, 0) + 1)
         for slot, stream in scene.items():

@@ -77,6 +77,7 @@ class Encoder(nn.Module):
         self.attention = LocalAttention()
         self.norm = nn.LayerNorm(HIDDEN)
         self.head = nn.Linear(HIDDEN, EMBEDDING_DIM)
+        nn.init.normal_(self.head.weight, std=0.2 * HIDDEN**-0.5)  # first scores near 0 nats
         self.decoder = nn.Sequential(
             nn.Linear(EMBEDDING_DIM, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, feature_dim)
         )

@@ -1,0 +1,452 @@
+"""From streams of several nodes to every node's clock: content evidence only.
+
+For every pair of nodes, scores of all stream pairs are summed over windows and lags (`lag`,
+`signals`), the best line is found (`line`), and the nodes are placed one after the other by the
+evidence of all nodes placed before: pairs too weak to decide alone still count. Sign:
+offset = node − reference; positive: the node is fast.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval.errors import NotEnoughEvidence
+from coeval.hops import HOP_NS, Hops
+from coeval.jumps import JumpFit, find_jump, lag_at
+from coeval.placing import PairLine, solve_lines
+from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
+from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
+from coeval.samples import AudioBlock, Modality
+from coeval.signals import SignalTrack, signal_surface
+from coeval.time import NS_PER_S, ClockLine, RefNs
+from coeval.waveform import refine_by_waveform
+
+Status = Literal["locked", "unsure", "unrelated"]
+
+LAG_STEP_NS = HOP_NS // STEPS_PER_HOP
+SHORTEST_WINDOW_HOPS = 200
+MOST_WINDOWS = 64
+LEAST_OVERLAP_S = 2
+"""Lags that leave less common material are not looked at."""
+LEAST_OVERLAP = 0.3
+"""… nor those that leave less than this share of the shorter node's material."""
+NEAR_STEPS = 6
+"""A pair's own peak this near the place of its nodes (150 ms) refines it."""
+LEAST_PAIR_Z = 4.0
+"""A pair must stand out this far to refine its nodes."""
+LOCK_Z = 6.5
+LOCK_MARGIN = 2.0
+INTERVAL_INFLATION = 1.5
+"""Ratio of real to stated spread of content offsets, 2026-11: docs/validation, `bench align`."""
+CONTENT_FLOOR_NS = 3e6
+"""No content offset from embeddings is claimed to better than this (1 σ)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTrack:
+    """What is known of one stream's content."""
+
+    node: str
+    """The node whose clock stamped it."""
+    stream: str
+    """The stream's id."""
+    modality: Modality
+    """Its modality."""
+    embeddings: Sequence[Hops]
+    """Runs of embeddings, in time order."""
+    signals: SignalTrack | None = None
+    """Raw channels, where the caller has them."""
+    waveform: Sequence[AudioBlock] = ()
+    """Raw sound at its own rate, pieces in time order, where the caller has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """A step of a node's clock."""
+
+    t_ref_ns: RefNs
+    """When, on the timeline."""
+    delta_ns: float
+    """Change of the offset (node − reference)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEstimate:
+    """What is known of one node's clock."""
+
+    status: Status
+    """locked: believe it; unsure: not enough evidence; unrelated: evidence against a relation."""
+    line: ClockLine | None
+    """Offset (node − reference) and skew; None unless locked. Holds before the first jump."""
+    ci95_ns: float | None
+    """Half-width of the 95% interval of the offset at `line.t0_ref_ns`."""
+    skew_ci95_ppb: float | None
+    """Half-width of the 95% interval of the skew."""
+    jumps: tuple[Jump, ...]
+    """Steps of the clock, in time order."""
+    evidence: tuple[str, ...]
+    """Kinds of evidence used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairEstimate:
+    """What two nodes' content says about each other."""
+
+    first: str
+    """The node that serves as reference of the pair."""
+    second: str
+    """The other node."""
+    fit: LineFit | None
+    """Best line: lag of the second clock against the first; None without evidence."""
+    streams: tuple[str, ...]
+    """Stream pairs that were compared."""
+    accepted: bool
+    """Whether the pair alone would be believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEstimate:
+    """Every node's clock against the reference node."""
+
+    reference: str
+    """The reference node."""
+    nodes: Mapping[str, NodeEstimate]
+    """By node, the reference itself left out."""
+    pairs: tuple[PairEstimate, ...]
+    """What each pair said."""
+
+
+@dataclass(slots=True, kw_only=True)
+class PairWork:
+    """A pair of nodes while the estimate is being made."""
+
+    first: str
+    second: str
+    grid: LagGrid
+    surfaces: list[Surface]
+    streams: tuple[str, ...]
+    """Stream pairs that were compared."""
+    start_ns: float
+    """Begin of the first node's material on its clock."""
+    stop_ns: float
+    """Its end."""
+    search: LineSearch
+    """Scores of all lines."""
+    fit: LineFit | None
+    """The best of them."""
+
+
+def align_tracks(
+    tracks: Sequence[StreamTrack],
+    *,
+    reference: str,
+    max_offset_s: float = 60.0,
+    progress: Callable[[float], None] | None = None,
+) -> SessionEstimate:
+    """Estimate every node's offset and skew from what the streams show.
+
+    Args:
+        tracks: the streams; those of one node share its clock.
+        reference: the node whose clock is the timeline.
+        max_offset_s: offsets up to this far from equal stamps are searched; where two nodes'
+            stamps do not even overlap (other epochs), from equal starts.
+        progress: called with the share done, 0…1.
+
+    Returns:
+        An estimate for every node but the reference; a node without evidence is `unsure` and has
+        no offset.
+
+    Raises:
+        NotEnoughEvidence: the reference has no stream.
+    """
+    by_node: dict[str, list[StreamTrack]] = {}
+    for track in tracks:
+        by_node.setdefault(track.node, [])
+        if sum(len(part.rows) for part in track.embeddings):
+            by_node[track.node].append(track)
+    if reference not in by_node:
+        raise NotEnoughEvidence(
+            f"reference node {reference!r} has no stream; nodes with streams: {sorted(by_node)}"
+        )
+    dense = {id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node}
+    pairs = list(itertools.combinations(by_node, 2))
+    works: dict[tuple[str, str], PairWork] = {}
+    for k, (first, second) in enumerate(pairs):
+        work = compare_nodes(by_node[first], by_node[second], dense, max_offset_s=max_offset_s)
+        if work is not None:
+            works[first, second] = work
+        if progress is not None:
+            progress((k + 1) / (len(pairs) + 1))
+    placed = place_nodes(works, list(by_node), reference=reference)
+    nodes = estimate_nodes(works, placed, by_node, reference=reference)
+    if progress is not None:
+        progress(1.0)
+    return SessionEstimate(
+        reference=reference,
+        nodes=nodes,
+        pairs=tuple(
+            PairEstimate(
+                first=work.first, second=work.second, fit=work.fit, streams=work.streams,
+                accepted=is_sure(work.fit),
+            )
+            for work in works.values()
+        ),
+    )
+
+
+def is_sure(fit: LineFit | None) -> bool:
+    """Whether a line stands out of all others far enough to be believed."""
+    return fit is not None and fit.z >= LOCK_Z and fit.margin >= LOCK_MARGIN
+
+
+def node_span(tracks: Sequence[StreamTrack]) -> tuple[int, int]:
+    """First and last instant of a node's embeddings on its clock."""
+    return (
+        min(track.embeddings[0].t0_node_ns for track in tracks),
+        max(track.embeddings[-1].end_node_ns for track in tracks),
+    )
+
+
+def compare_nodes(
+    first: Sequence[StreamTrack],
+    second: Sequence[StreamTrack],
+    dense: Mapping[int, DenseStream],
+    *,
+    max_offset_s: float,
+) -> PairWork | None:
+    """Scores of all stream pairs of two nodes, on one lag grid; None where nothing can be said."""
+    if not first or not second:
+        return None
+    (start_a, end_a), (start_b, end_b) = node_span(first), node_span(second)
+    reach = round(max_offset_s * NS_PER_S)
+    overlaps = start_b - reach < end_a and start_a - reach < end_b
+    nominal = 0 if overlaps else start_b - start_a
+    lowest_hop = (nominal - reach) // HOP_NS
+    highest_hop = (nominal + reach) // HOP_NS
+    grid = LagGrid(
+        lowest_ns=lowest_hop * HOP_NS,
+        step_ns=LAG_STEP_NS,
+        num_lags=STEPS_PER_HOP * (highest_hop - lowest_hop) + 1,
+    )
+    window_hops = max(SHORTEST_WINDOW_HOPS, -(-((end_a - start_a) // HOP_NS) // MOST_WINDOWS))
+    usable = overlapping(
+        grid, (start_a, end_a), (start_b, end_b), least_ns=LEAST_OVERLAP_S * NS_PER_S
+    )
+    surfaces: list[Surface] = []
+    compared: list[str] = []
+    for a, b in itertools.product(first, second):
+        scores = window_scores(
+            dense[id(a)], dense[id(b)], window_hops=window_hops,
+            lowest_lag=lowest_hop, highest_lag=highest_hop,
+        )
+        mids = (dense[id(a)].first_hop + (np.arange(len(scores)) + 0.5) * window_hops) * HOP_NS
+        surface = tempered(Surface(mids_ns=mids, scores=scores * usable))
+        if surface is not None:
+            surfaces.append(surface)
+            compared.append(f"{a.stream}-{b.stream}")
+        if a.signals is not None and b.signals is not None:
+            raw = signal_surface(a.signals, b.signals, grid=grid)
+            if raw is not None:
+                surfaces.append(replace(raw, scores=raw.scores * usable))
+                compared.append(f"{a.stream}~{b.stream}")
+    if not surfaces:
+        return None
+    search = search_lines(
+        surfaces, grid, t_mid_ns=0.5 * (start_a + end_a), span_s=(end_a - start_a) / NS_PER_S
+    )
+    return PairWork(
+        first=first[0].node,
+        second=second[0].node,
+        grid=grid,
+        surfaces=surfaces,
+        streams=tuple(compared),
+        start_ns=float(start_a),
+        stop_ns=float(end_a),
+        search=search,
+        fit=fit_peak(search, grid),
+    )
+
+
+def overlapping(
+    grid: LagGrid, first: tuple[int, int], second: tuple[int, int], *, least_ns: float
+) -> NDArray[np.float32]:
+    """1 at lags that leave enough common material, else 0, shape (L,)."""
+    lags = grid.lowest_ns + np.arange(grid.num_lags) * grid.step_ns
+    common = np.minimum(first[1], second[1] - lags) - np.maximum(first[0], second[0] - lags)
+    shorter = min(first[1] - first[0], second[1] - second[0])
+    usable: NDArray[np.float32] = (common >= max(least_ns, LEAST_OVERLAP * shorter)).astype(
+        np.float32
+    )
+    return usable
+
+
+def tempered(surface: Surface) -> Surface | None:
+    """Scores no more confident than their own spread at wrong lags allows.
+
+    The scores are trained as nats. Off the training distribution they may be too large; a peak of
+    z standard deviations is worth at most z² nats, so larger scores are scaled down.
+    """
+    total = surface.scores.sum(axis=0)
+    spread = spread_of(total)
+    if spread <= 0:
+        return None
+    z = float(total.max()) / spread
+    scale = min(1.0, z / spread)
+    return replace(surface, scores=surface.scores * np.float32(scale))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a node was put: its offset, and how sure that is."""
+
+    lag_ns: float
+    """Offset against the reference around the middle of the material."""
+    z: float
+    """Score in standard deviations of the scores at wrong offsets."""
+    margin: float
+    """Distance to the best offset elsewhere, in the same unit."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the offset may be believed."""
+        return self.z >= LOCK_Z and self.margin >= LOCK_MARGIN
+
+
+def place_nodes(
+    works: Mapping[tuple[str, str], PairWork], names: Sequence[str], *, reference: str
+) -> dict[str, Place]:
+    """Place nodes one after the other, the surest next, by all nodes placed before.
+
+    Returns:
+        The places of the nodes that could be placed surely, the reference included.
+    """
+    placed = {reference: Place(lag_ns=0.0, z=np.inf, margin=np.inf)}
+    while True:
+        candidates = {
+            name: place
+            for name in names
+            if name not in placed and (place := best_place(works, placed, name)) is not None
+        }
+        sure = {name: place for name, place in candidates.items() if place.is_sure}
+        if not sure:
+            return placed
+        name = max(sure, key=lambda key: sure[key].margin)
+        placed[name] = sure[name]
+
+
+def best_place(
+    works: Mapping[tuple[str, str], PairWork], placed: Mapping[str, Place], name: str
+) -> Place | None:
+    """The offset that the pairs with all placed nodes agree on most; None without any pair."""
+    curves: list[tuple[float, NDArray[np.float32]]] = []
+    for other, place in placed.items():
+        if (other, name) in works:
+            work = works[other, name]
+            curves.append((place.lag_ns + work.grid.lowest_ns, work.search.curve))
+        elif (name, other) in works:
+            work = works[name, other]
+            highest_ns = work.grid.at(work.grid.num_lags - 1)
+            curves.append((place.lag_ns - highest_ns, work.search.curve[::-1]))
+    if not curves:
+        return None
+    lowest = min(low for low, _ in curves)
+    highest = max(low + len(curve) * LAG_STEP_NS for low, curve in curves)
+    axis = np.arange(lowest, highest, LAG_STEP_NS)
+    total = np.zeros(len(axis))
+    for low, curve in curves:
+        total += np.interp(axis, low + np.arange(len(curve)) * LAG_STEP_NS, curve, left=0, right=0)
+    search = LineSearch(
+        t_mid_ns=0.0, skews_ppm=np.zeros(1), sums=total[None, :].astype(np.float32)
+    )
+    grid = LagGrid(lowest_ns=round(lowest), step_ns=LAG_STEP_NS, num_lags=len(axis))
+    fit = fit_peak(search, grid)
+    return None if fit is None else Place(lag_ns=fit.lag_ns, z=fit.z, margin=fit.margin)
+
+
+def estimate_nodes(
+    works: Mapping[tuple[str, str], PairWork],
+    placed: Mapping[str, Place],
+    by_node: Mapping[str, Sequence[StreamTrack]],
+    *,
+    reference: str,
+) -> dict[str, NodeEstimate]:
+    """Offsets, skews, intervals and steps of the placed nodes; `unsure` for the others."""
+    unsure = NodeEstimate(
+        status="unsure", line=None, ci95_ns=None, skew_ci95_ppb=None, jumps=(), evidence=()
+    )
+    estimates = {name: unsure for name in by_node if name != reference}
+    if len(placed) < 2:
+        return estimates
+    start_ns = node_span(by_node[reference])[0]
+    lines: list[PairLine] = []
+    jumps: dict[str, JumpFit] = {}
+    for (first, second), work in works.items():
+        if first not in placed or second not in placed:
+            continue
+        if reference in (first, second):
+            jump = find_jump(work.surfaces, work.grid, start_ns=work.start_ns, stop_ns=work.stop_ns)
+            if jump is not None:
+                jumps[second if first == reference else first] = jump
+                if first == reference:
+                    lines.append(pair_line(first, second, jump.before, sharpened=False))
+                continue
+        expected = placed[second].lag_ns - placed[first].lag_ns
+        line = line_near(work, expected, by_node)
+        if line is not None:
+            # A line holds at an instant of its first node's clock; the solver counts on one.
+            lines.append(replace(line, t_ns=line.t_ns - placed[first].lag_ns))
+    solved = solve_lines(lines, list(placed), reference=reference, t0_ns=float(start_ns))
+    for name, (offset_ns, skew_ppm, covariance) in solved.items():
+        jump = jumps.get(name)
+        steps = ()
+        if jump is not None:
+            steps = (Jump(t_ref_ns=RefNs(round(jump.t_ns)), delta_ns=jump.delta_ns),)
+        estimates[name] = NodeEstimate(
+            status="locked",
+            line=ClockLine(
+                t0_ref_ns=RefNs(start_ns), offset_ns=offset_ns, skew_ppb=skew_ppm * 1e3
+            ),
+            ci95_ns=1.96 * float(np.sqrt(covariance[0, 0])),
+            skew_ci95_ppb=1.96e3 * float(np.sqrt(covariance[1, 1])),
+            jumps=steps,
+            evidence=("content",),
+        )
+    return estimates
+
+
+def line_near(
+    work: PairWork, expected_ns: float, by_node: Mapping[str, Sequence[StreamTrack]]
+) -> PairLine | None:
+    """A pair's line near where its nodes were placed, sharpened by sound where both have it."""
+    index = round((expected_ns - work.grid.lowest_ns) / work.grid.step_ns)
+    fit = fit_peak(work.search, work.grid, near=(index - NEAR_STEPS, index + NEAR_STEPS + 1))
+    if fit is None or fit.z < LEAST_PAIR_Z:
+        return None
+    for a, b in itertools.product(by_node[work.first], by_node[work.second]):
+        if not a.waveform or not b.waveform:
+            continue
+        sharper = refine_by_waveform(
+            a.waveform, b.waveform, fit, start_ns=work.start_ns, stop_ns=work.stop_ns
+        )
+        if sharper is not None:
+            return pair_line(work.first, work.second, sharper, sharpened=True)
+    return pair_line(work.first, work.second, fit, sharpened=False)
+
+
+def pair_line(first: str, second: str, fit: LineFit, *, sharpened: bool) -> PairLine:
+    """A fit as the solver takes it, its covariance made honest."""
+    covariance = fit.covariance * INTERVAL_INFLATION**2
+    if not sharpened:
+        covariance = covariance + np.diag([CONTENT_FLOOR_NS**2, 0.0])
+    return PairLine(
+        first=first,
+        second=second,
+        t_ns=fit.t_mid_ns,
+        lag_ns=fit.lag_ns,
+        skew_ppm=fit.skew_ppm,
+        covariance=covariance,
+    )

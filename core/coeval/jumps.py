@@ -1,0 +1,107 @@
+"""Steps of a clock: where one line does not explain all windows but two do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coeval.line import (
+    LagGrid,
+    LineFit,
+    Surface,
+    add_shifted,
+    fit_peak,
+    search_lines,
+)
+
+LEAST_GAIN_NATS = 15.0
+"""Gain in score that two lines must bring over one: about 3 × 10⁻⁷ by chance, times the places."""
+LEAST_SIDE_Z = 5.0
+"""How far each side's line must stand out of its own wrong lags."""
+LEAST_JUMP_NS = 40e6
+"""Smaller steps cannot be told from skew by embeddings of 50 ms hops."""
+LEAST_WINDOWS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JumpFit:
+    """One step between two lines."""
+
+    t_ns: float
+    """When, on the first stream's clock: the edge between the windows before and after."""
+    before: LineFit
+    """Line before the step."""
+    after: LineFit
+    """Line after the step."""
+
+    @property
+    def delta_ns(self) -> float:
+        """Change of the second clock's lag at the step."""
+        return lag_at(self.after, self.t_ns) - lag_at(self.before, self.t_ns)
+
+
+def lag_at(fit: LineFit, t_ns: float) -> float:
+    """Lag of a line at an instant of the first stream's clock, in ns."""
+    return fit.lag_ns + fit.skew_ppm * 1e-6 * (t_ns - fit.t_mid_ns)
+
+
+def between_times(surface: Surface, start_ns: float, stop_ns: float) -> Surface:
+    """The windows of a surface whose middles lie in a span."""
+    inside = (surface.mids_ns >= start_ns) & (surface.mids_ns < stop_ns)
+    return replace(surface, mids_ns=surface.mids_ns[inside], scores=surface.scores[inside])
+
+
+def fit_between(
+    surfaces: Sequence[Surface], grid: LagGrid, start_ns: float, stop_ns: float
+) -> LineFit | None:
+    """The best line of the windows in a span."""
+    parts = [between_times(surface, start_ns, stop_ns) for surface in surfaces]
+    middle, span_s = 0.5 * (start_ns + stop_ns), (stop_ns - start_ns) * 1e-9
+    return fit_peak(search_lines(parts, grid, t_mid_ns=middle, span_s=span_s), grid)
+
+
+def find_jump(
+    surfaces: Sequence[Surface], grid: LagGrid, *, start_ns: float, stop_ns: float
+) -> JumpFit | None:
+    """The step that explains the windows better than one line, if there is one.
+
+    Args:
+        surfaces: scores of the pair.
+        grid: their lags.
+        start_ns: begin of the material on the first stream's clock.
+        stop_ns: its end.
+
+    Returns:
+        The step, or None where one line is enough or a side is too weak to tell.
+    """
+    mids = np.concatenate([surface.mids_ns for surface in surfaces])
+    rows = np.concatenate([surface.scores for surface in surfaces])
+    order = np.argsort(mids, kind="stable")
+    mids, rows = mids[order], rows[order]
+    if len(mids) < 2 * LEAST_WINDOWS:
+        return None
+    middle = 0.5 * (start_ns + stop_ns)
+    half_ns = 0.5 * (stop_ns - start_ns)
+    spacing = grid.step_ns / max(half_ns, 1.0)
+    num_skews = min(int(600e-6 / spacing), 12)
+    best_split, best_two, best_one = 0, -np.inf, -np.inf
+    for skew in spacing * np.arange(-num_skews, num_skews + 1):
+        summed = np.zeros((len(mids) + 1, grid.num_lags), np.float32)
+        for w, shift in enumerate(skew * (mids - middle) / grid.step_ns):
+            summed[w + 1] = summed[w]
+            add_shifted(summed[w + 1], rows[w], float(shift))
+        left = summed.max(axis=1)
+        right = (summed[-1] - summed).max(axis=1)
+        best_one = max(best_one, float(left[-1]))
+        two = (left + right)[LEAST_WINDOWS:-LEAST_WINDOWS]
+        if len(two) and two.max() > best_two:
+            best_two, best_split = float(two.max()), int(two.argmax()) + LEAST_WINDOWS
+    if best_two - best_one < LEAST_GAIN_NATS:
+        return None
+    t_ns = 0.5 * (mids[best_split - 1] + mids[best_split])
+    before = fit_between(surfaces, grid, start_ns, t_ns)
+    after = fit_between(surfaces, grid, t_ns, stop_ns)
+    if before is None or after is None or min(before.z, after.z) < LEAST_SIDE_Z:
+        return None
+    jump = JumpFit(t_ns=float(t_ns), before=before, after=after)
+    return jump if abs(jump.delta_ns) >= LEAST_JUMP_NS else None

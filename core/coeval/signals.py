@@ -1,0 +1,236 @@
+"""Where two streams' raw signals agree: whitened multichannel correlation.
+
+For streams whose physical signals are related by an unknown linear map (a camera's motion and a
+gyroscope, a speed and its integral), this is sharper than any learned activity: it keeps the
+sign. In: channels at their own times. Out: scores on the lags of `coeval.lag`.
+
+Every channel is taken with its derivative, band-limited, whitened, and correlated with every
+channel of the other stream; the score is the Gaussian log-likelihood ratio of what they share
+(sum of squared correlations, as in Wilks' test). A derivative relation only adds side lobes that
+lie symmetrically about the true lag, so it does not bias it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval.lag import good_fft_size
+from coeval.line import LagGrid, Surface, spread_of
+from coeval.samples import IntArray
+from coeval.time import NS_PER_S
+
+LOWEST_HZ = 0.15
+HIGHEST_HZ = 12.0
+WHITENING = 0.7
+"""Exponent of the spectral whitening: 1 makes every frequency equal, noise included."""
+MOST_CHANNELS = 6
+ROWS_PER_CHANNEL = 8
+"""Independent readings that each channel must have, lest chance correlates some pair of them."""
+LEAST_OVERLAP = 0.4
+"""Lags that leave less than this share of the shorter stretch are not scored."""
+BLOCK_S = 60.0
+SMOOTH_HZ = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalTrack:
+    """Readings of numeric channels of one stream."""
+
+    t_node_ns: IntArray
+    """Times on the node's clock, shape (n,), increasing."""
+    values: NDArray[np.float64]
+    """Readings, shape (n, channels), finite."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Typical sample rate."""
+        return NS_PER_S / float(np.median(np.diff(self.t_node_ns)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A stretch of one stream on a regular grid, whitened."""
+
+    first: int
+    """Index of the first row: node time / step."""
+    rows: NDArray[np.float64]
+    """Unit-variance channels and derivatives, shape (n, 2·channels)."""
+    bandwidth: float
+    """Independent readings per row, 0…1."""
+
+
+def to_grid(
+    track: SignalTrack, *, start_ns: int, stop_ns: int, step_ns: int
+) -> tuple[int, NDArray[np.float64]] | None:
+    """Channels at multiples of the step within the span, linear between readings.
+
+    Returns:
+        Index of the first row (node time / step) and rows, or None if under 3 s of signal.
+    """
+    low = max(start_ns, int(track.t_node_ns[0]))
+    high = min(stop_ns, int(track.t_node_ns[-1]))
+    first, last = -(-low // step_ns), high // step_ns
+    if (last - first) * step_ns < 3 * NS_PER_S:
+        return None
+    times = np.arange(first, last + 1) * step_ns
+    where = (track.t_node_ns - int(times[0])).astype(np.float64)
+    at = (times - int(times[0])).astype(np.float64)
+    # A mean over the step keeps faster readings from folding into the band.
+    smoothing = max(round(step_ns * track.rate_hz / NS_PER_S), 1)
+    values = track.values
+    if smoothing > 1:
+        kernel = np.ones(smoothing) / smoothing
+        values = np.stack(
+            [np.convolve(np.pad(v, smoothing, mode="edge"), kernel, "same")[smoothing:-smoothing]
+             for v in values.T], axis=1)
+        if smoothing % 2 == 0:  # an even kernel is centred half a reading late
+            where = where - 0.5 * NS_PER_S / track.rate_hz
+    return first, np.stack([np.interp(at, where, channel) for channel in values.T], axis=1)
+
+
+def whiten(rows: NDArray[np.float64], *, step_ns: int, highest_hz: float) -> Block | None:
+    """Band-limit, flatten and decorrelate channels and their derivatives.
+
+    Returns:
+        A block whose `first` is 0, or None where nothing moves.
+    """
+    n = len(rows)
+    rows = rows - rows.mean(axis=0)
+    moving = rows.std(axis=0) > 1e-9 * (np.abs(rows).max(axis=0) + 1e-12)
+    rows = rows[:, moving]
+    if not rows.shape[1]:
+        return None
+    size = good_fft_size(n + n // 4)
+    taper = np.minimum(1.0, np.minimum(np.arange(n) + 1, n - np.arange(n)) / (0.05 * n + 1))
+    spectrum = np.fft.rfft(rows * taper[:, None], size, axis=0)
+    hz = np.fft.rfftfreq(size, step_ns / NS_PER_S)
+    rise = np.clip(hz / LOWEST_HZ - 0.5, 0, 1)
+    fall = np.clip((highest_hz * 1.1 - hz) / (0.2 * highest_hz), 0, 1)
+    band = rise * fall
+    width = max(int(SMOOTH_HZ / (hz[1] - hz[0])), 1) | 1
+    derived = spectrum * (2j * np.pi * hz[:, None])
+    channels: list[NDArray[np.float64]] = []
+    for channel in (*spectrum.T, *derived.T):
+        power = np.abs(channel) ** 2
+        smooth = np.convolve(np.pad(power, width // 2, mode="reflect"), np.ones(width) / width, "valid")
+        flat = channel * band / (smooth + 1e-4 * (smooth * band).max() + 1e-30) ** (WHITENING / 2)
+        signal = np.fft.irfft(flat, size)[:n]
+        spread = signal.std()
+        if spread > 0:
+            channels.append(signal / spread)
+    if not channels:
+        return None
+    table = np.stack(channels, axis=1)
+    flatness = [effective_share(channel) for channel in table.T]
+    bandwidth = float(np.mean(flatness))
+    most = min(MOST_CHANNELS, int(n * bandwidth / ROWS_PER_CHANNEL))
+    if most < 1:
+        return None
+    return Block(first=0, rows=decorrelate(table, most=most), bandwidth=bandwidth)
+
+
+def effective_share(channel: NDArray[np.float64]) -> float:
+    """Independent readings per reading: (Σ power)² / (n · Σ power²) over frequencies."""
+    power = np.abs(np.fft.rfft(channel)) ** 2
+    return float(power.sum() ** 2 / (len(power) * (power**2).sum() + 1e-30))
+
+
+def decorrelate(table: NDArray[np.float64], *, most: int) -> NDArray[np.float64]:
+    """Principal components of unit variance: the strongest `most` of those above 1%."""
+    covariance = table.T @ table / len(table)
+    power, axes = np.linalg.eigh(covariance)
+    keep = np.flatnonzero(power > 0.01 * power.max())[::-1][:most]
+    components: NDArray[np.float64] = table @ (axes[:, keep] / np.sqrt(power[keep]))
+    return components
+
+
+def block_scores(
+    a: Block, b: Block, *, lowest: int, num_lags: int
+) -> tuple[NDArray[np.float64], float]:
+    """Log-likelihood ratio that block `b` shows block `a`'s content at each lag.
+
+    Args:
+        a: the first stream's block.
+        b: the second stream's, reaching `num_lags` further where there is signal.
+        lowest: lowest lag in steps, b's index − a's.
+        num_lags: number of lags.
+
+    Returns:
+        Scores in nats, shape (num_lags,), mean under no relation subtracted; and the standard
+        deviation they have under no relation.
+    """
+    size = good_fft_size(len(a.rows) + len(b.rows) + num_lags)
+    spectrum_a = np.fft.rfft(a.rows, size, axis=0).conj()
+    spectrum_b = np.fft.rfft(b.rows, size, axis=0)
+    shift = np.arange(num_lags) + lowest - (b.first - a.first)
+    # Rows of each stream that overlap at every lag: a's low…high are b's low+shift…high+shift.
+    low = np.clip(-shift, 0, len(a.rows))
+    high = np.clip(len(b.rows) - shift, low, len(a.rows))
+    energy_a = energy_between(a.rows, low, high)
+    energy_b = energy_between(b.rows, low + shift, high + shift)
+    effective = (high - low) * min(a.bandwidth, b.bandwidth)
+    total = np.zeros(num_lags)
+    for i in range(spectrum_a.shape[1]):
+        product = np.fft.irfft(spectrum_a[:, i : i + 1] * spectrum_b, size, axis=0)[shift % size]
+        total += (product**2 / (energy_a[:, i : i + 1] * energy_b)).sum(axis=1)
+    pairs = a.rows.shape[1] * b.rows.shape[1]
+    scores = 0.5 * (effective * total - pairs)
+    least = max(LEAST_OVERLAP * min(len(a.rows), len(b.rows)), 1)
+    return np.where(high - low >= least, scores, 0.0), float(np.sqrt(0.5 * pairs))
+
+
+def energy_between(
+    rows: NDArray[np.float64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum of squares of each channel over rows low…high, shape (len(low), channels)."""
+    total = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows**2, axis=0)])
+    low, high = np.clip(low, 0, len(rows)), np.clip(high, 0, len(rows))
+    floor = 1e-3 * total[-1] + 1e-12
+    return np.maximum(total[high] - total[low], floor)
+
+
+def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface | None:
+    """Scores of two streams' raw signals over blocks of `a` and the lags of the grid.
+
+    Returns:
+        A surface, or None where the streams are too slow, too short or do not move.
+    """
+    highest_hz = min(HIGHEST_HZ, 0.45 * a.rate_hz, 0.45 * b.rate_hz)
+    if highest_hz < 4 * LOWEST_HZ:
+        return None
+    start, stop = int(a.t_node_ns[0]), int(a.t_node_ns[-1])
+    num_blocks = max(round((stop - start) / NS_PER_S / BLOCK_S), 1)
+    edges = np.linspace(start, stop, num_blocks + 1).astype(np.int64)
+    lowest = grid.lowest_ns // grid.step_ns
+    scores = np.zeros((num_blocks, grid.num_lags), np.float32)
+    for k in range(num_blocks):
+        one = block_of(a, int(edges[k]), int(edges[k + 1]), grid.step_ns, highest_hz)
+        other = block_of(
+            b,
+            int(edges[k]) + grid.lowest_ns,
+            int(edges[k + 1]) + grid.lowest_ns + grid.num_lags * grid.step_ns,
+            grid.step_ns,
+            highest_hz,
+        )
+        if one is None or other is None:
+            continue
+        raw, expected = block_scores(one, other, lowest=lowest, num_lags=grid.num_lags)
+        # Coloured signals wander more than white ones would: take the spread that is there.
+        spread = spread_of(raw)
+        scores[k] = raw * min(1.0, expected / spread) if spread > 0 else 0.0
+    if not scores.any():
+        return None
+    return Surface(mids_ns=0.5 * (edges[1:] + edges[:-1]), scores=scores)
+
+
+def block_of(
+    track: SignalTrack, start_ns: int, stop_ns: int, step_ns: int, highest_hz: float
+) -> Block | None:
+    """A whitened stretch of a stream, or None where it has none."""
+    gridded = to_grid(track, start_ns=start_ns, stop_ns=stop_ns, step_ns=step_ns)
+    if gridded is None:
+        return None
+    first, rows = gridded
+    block = whiten(rows, step_ns=step_ns, highest_hz=highest_hz)
+    return None if block is None else replace(block, first=first)

@@ -1,0 +1,90 @@
+"""Offline alignment: a recording in, every node's clock against the reference out."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from coeval.align import NodeEstimate, SessionEstimate, align_tracks
+from coeval.errors import BadConfig
+from coeval.time import NS_PER_S
+from coeval_edge.recording import Recording
+from coeval_lab.tracks import tracks_of
+
+DECODING_SHARE = 0.7
+"""Share of the progress bar that reading and embedding take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """What `coeval align` prints and plots."""
+
+    estimate: SessionEstimate
+    """The nodes' clocks."""
+    elapsed_s: float
+    """Wall time it took."""
+
+
+def align_recording(
+    recording: Recording,
+    *,
+    reference: str | None = None,
+    max_offset_s: float = 60.0,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Alignment:
+    """Align a recording by its content.
+
+    Args:
+        recording: an open recording.
+        reference: the node whose clock is the timeline; None: the first one listed.
+        max_offset_s: how far from equal stamps offsets are searched.
+        progress: called with the share done, 0…1.
+
+    Raises:
+        BadConfig: the reference is no node of the recording.
+        BadRecording: a file cannot be read.
+    """
+    nodes = list(recording.manifest.nodes)
+    reference = reference or nodes[0]
+    if reference not in nodes:
+        raise BadConfig(f"--reference {reference!r} is no node of this recording; it has {nodes}")
+    started = time.monotonic()
+    tracks = tracks_of(recording, progress=lambda share: progress(DECODING_SHARE * share))
+    estimate = align_tracks(
+        tracks,
+        reference=reference,
+        max_offset_s=max_offset_s,
+        progress=lambda share: progress(DECODING_SHARE + (1 - DECODING_SHARE) * share),
+    )
+    return Alignment(estimate=estimate, elapsed_s=time.monotonic() - started)
+
+
+def seconds(ns: float | None) -> float | None:
+    """Nanoseconds as seconds for people and JSON; unknown stays unknown."""
+    return None if ns is None else round(ns / NS_PER_S, 9)
+
+
+def node_to_json(node: NodeEstimate) -> dict[str, Any]:
+    """One node's estimate in the shape of `coeval align --json`."""
+    return {
+        "status": node.status,
+        "offset_s": seconds(node.line.offset_ns) if node.line else None,
+        "skew_ppm": round(node.line.skew_ppb * 1e-3, 4) if node.line else None,
+        "ci95_s": seconds(node.ci95_ns),
+        "skew_ci95_ppm": None if node.skew_ci95_ppb is None else round(node.skew_ci95_ppb * 1e-3, 4),
+        "jumps": [
+            {"at_s": seconds(jump.t_ref_ns), "jump_s": seconds(jump.delta_ns)}
+            for jump in node.jumps
+        ],
+        "evidence": list(node.evidence),
+    }
+
+
+def alignment_to_json(alignment: Alignment) -> dict[str, Any]:
+    """The shape of `coeval align --json`."""
+    estimate = alignment.estimate
+    return {
+        "reference": estimate.reference,
+        "nodes": {name: node_to_json(node) for name, node in estimate.nodes.items()},
+        "elapsed_s": round(alignment.elapsed_s, 3),
+    }

@@ -1,0 +1,97 @@
+"""From a recording to the tracks that are aligned: the node's own pipeline, run on files."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from coeval.align import StreamTrack
+from coeval.features import make_extractor
+from coeval.features.metadata import hold_missing
+from coeval.features.video import VideoFeatures
+from coeval.hops import Hops, join
+from coeval.manifest import StreamSpec
+from coeval.samples import AudioBlock, MetadataBlock, Modality
+from coeval.signals import SignalTrack
+from coeval_edge.encoder import Encoder
+from coeval_edge.recording import Recording, read_samples, read_waveform
+
+LEAST_SIGNAL_ROWS = 16
+
+
+def tracks_of(
+    recording: Recording, *, progress: Callable[[float], None] | None = None
+) -> list[StreamTrack]:
+    """Embeddings, raw signals and sound of every stream of a recording.
+
+    Args:
+        recording: an open recording.
+        progress: called with the share of streams done, 0…1.
+
+    Raises:
+        BadRecording: a file cannot be read.
+        EncoderMismatch: an encoder was made for other features.
+    """
+    streams = recording.manifest.streams
+    audio_nodes = {stream.node for stream in streams if stream.modality == "audio"}
+    tracks: list[StreamTrack] = []
+    for k, stream in enumerate(streams):
+        tracks.append(track_of(recording, stream, with_waveform=len(audio_nodes) > 1))
+        if progress is not None:
+            progress((k + 1) / len(streams))
+    return tracks
+
+
+def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -> StreamTrack:
+    """One stream's track; the waveform only where another node has sound to compare it with."""
+    extractor = make_extractor(stream.modality)
+    if isinstance(extractor, VideoFeatures):
+        extractor = VideoFeatures(keep_motion=True)
+    rows: list[Hops] = []
+    readings: list[MetadataBlock] = []
+    for sample in read_samples(recording, stream):
+        rows += extractor.push(sample)
+        if isinstance(sample, MetadataBlock):
+            readings.append(sample)
+    rows += extractor.flush()
+    waveform: tuple[AudioBlock, ...] = ()
+    if stream.modality == "audio" and with_waveform:
+        waveform = tuple(read_waveform(recording, stream).blocks())
+    signals = None
+    if isinstance(extractor, VideoFeatures):
+        signals = motion_signals(extractor)
+    elif readings:
+        signals = reading_signals(readings)
+    return StreamTrack(
+        node=stream.node,
+        stream=stream.id,
+        modality=stream.modality,
+        embeddings=embed(rows, stream.modality),
+        signals=signals,
+        waveform=waveform,
+    )
+
+
+def embed(rows: list[Hops], modality: Modality) -> list[Hops]:
+    """Embeddings of runs of feature rows."""
+    encoder = Encoder.load(modality)
+    return [
+        Hops(t0_node_ns=run.t0_node_ns, rows=encoder.encode(run.rows)) for run in join(rows)
+    ]
+
+
+def motion_signals(features: VideoFeatures) -> SignalTrack | None:
+    """Global motion of a video as channels, each rate at the middle of its two frames."""
+    motion = features.motion()
+    if len(motion.rates) < LEAST_SIGNAL_ROWS:
+        return None
+    middles = motion.starts_ns + (motion.ends_ns - motion.starts_ns) // 2
+    return SignalTrack(t_node_ns=middles, values=motion.rates.astype(np.float64))
+
+
+def reading_signals(readings: list[MetadataBlock]) -> SignalTrack | None:
+    """Numeric channels as they were read, gaps held."""
+    times = np.concatenate([block.t_node_ns for block in readings])
+    values = np.concatenate([block.values for block in readings])
+    if len(times) < LEAST_SIGNAL_ROWS:
+        return None
+    return SignalTrack(t_node_ns=times, values=hold_missing(values))

@@ -1,0 +1,114 @@
+"""From a checkpoint to the ONNX files that ship: parity checked, provenance inside."""
+
+import json
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from coeval.errors import CoevalError
+from coeval.features import feature_spec
+from coeval.samples import MODALITIES, Modality
+from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS
+from coeval_training.train import Encoders
+
+LARGEST_DIFFERENCE = 1e-4
+"""Of the exported network against PyTorch, relative to the largest embedding."""
+
+
+class LostParity(CoevalError):
+    """The exported network computes something else than the trained one."""
+
+
+class Shipped(nn.Module):
+    """What the node runs: a window of rows in, embeddings of its new hops out."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (B, WINDOW_HOPS, F) → embeddings (B, NEW_HOPS, E)."""
+        embeddings: Tensor = self.encoder(rows)[:, CONTEXT_HOPS:]
+        return embeddings
+
+
+def current_commit() -> str:
+    """The commit this repository is at, or 'unknown' outside one."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def export_all(checkpoint: Path, folder: Path) -> dict[Modality, Path]:
+    """Write every modality's encoder as ONNX.
+
+    Args:
+        checkpoint: made by `coeval train`.
+        folder: where the files go, `<modality>.onnx`.
+
+    Raises:
+        LostParity: an exported network differs from the trained one.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    encoders = Encoders()
+    encoders.load_state_dict(state["encoders"])
+    encoders.eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {
+        "commit": current_commit(),
+        "config": json.dumps(state["config"], sort_keys=True),
+        "results": json.dumps(state["results"], sort_keys=True),
+    }
+    paths: dict[Modality, Path] = {}
+    for modality in MODALITIES:
+        paths[modality] = folder / f"{modality}.onnx"
+        export_one(encoders.of[modality], modality, paths[modality], provenance)
+    return paths
+
+
+def export_one(
+    encoder: nn.Module, modality: Modality, path: Path, provenance: dict[str, str]
+) -> None:
+    """Write one encoder and compare it with PyTorch on random rows."""
+    spec = feature_spec(modality)
+    shipped = Shipped(encoder).eval()
+    rows = torch.randn((2, WINDOW_HOPS, spec.dim), generator=torch.Generator().manual_seed(0))
+    partial = path.with_suffix(".part")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
+        torch.onnx.export(
+            shipped, (rows,), str(partial), dynamo=False, opset_version=17,
+            input_names=["rows"], output_names=["embeddings"],
+            dynamic_axes={"rows": {0: "batch"}, "embeddings": {0: "batch"}},
+        )
+    model = onnx.load(str(partial))
+    onnx.helper.set_model_props(
+        model, {"feature_spec": spec.to_json(), "feature_sha256": spec.sha256, **provenance}
+    )
+    onnx.save(model, str(partial))
+    session = onnxruntime.InferenceSession(
+        partial.read_bytes(), providers=["CPUExecutionProvider"]
+    )
+    more = torch.randn((3, WINDOW_HOPS, spec.dim), generator=torch.Generator().manual_seed(1))
+    (answered,) = session.run(None, {"rows": more.numpy()})
+    with torch.no_grad():
+        expected = shipped(more).numpy()
+    assert answered.shape[1] == NEW_HOPS
+    difference = float(np.abs(answered - expected).max() / np.abs(expected).max())
+    if difference > LARGEST_DIFFERENCE:
+        raise LostParity(
+            f"encoder {modality}: exported network differs by {difference:.1e} of the largest "
+            f"embedding, allowed {LARGEST_DIFFERENCE:.0e}; the export was not kept"
+        )
+    partial.rename(path)

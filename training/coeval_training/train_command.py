@@ -1,0 +1,52 @@
+"""`coeval train`: train the encoders from scratch, or go on after an interruption."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from coeval_training.curves import plot_curves
+from coeval_training.train import TrainConfig
+from coeval_training.train import train as run_training
+
+
+DEFAULTS = TrainConfig()
+
+
+def train(
+    out: Annotated[
+        Path, typer.Option(help="Keeps scenes, checkpoint, log and curves; resumes from there.")
+    ] = Path("runs/encoders"),
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="Folder of real recordings; those named in material.py are used."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = DEFAULTS.steps,
+    scenes: Annotated[
+        int, typer.Option(min=8, help="Generated scenes.")
+    ] = DEFAULTS.num_scenes,
+    seed: Annotated[int, typer.Option(help="Seed of weights, crops and order.")] = DEFAULTS.seed,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that render scenes.")
+    ] = os.cpu_count() or 1,
+) -> None:
+    """Train the five encoders on generated scenes and on real recordings."""
+    console = Console(stderr=True)
+    if recordings is None and Path("../shared/recordings").is_dir():
+        recordings = Path("../shared/recordings")
+    columns = (TextColumn("training"), BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("train", total=1.0)
+        checkpoint = run_training(
+            TrainConfig(steps=steps, num_scenes=scenes, seed=seed),
+            out,
+            recordings_folder=recordings,
+            workers=workers,
+            say=lambda line: bar.console.print(line, highlight=False),
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    console.print(f"checkpoint: {checkpoint}; curves: {plot_curves(out)}")
+    console.print("next: coeval export")
