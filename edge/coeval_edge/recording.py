@@ -270,6 +270,29 @@ def frame_times(recording: Recording, stream: StreamSpec) -> IntArray | None:
     return np.concatenate(parts)
 
 
+def first_stamp(recording: Recording, stream: StreamSpec) -> NodeNs:
+    """Node time of a stream's first sample, without reading further than that.
+
+    Raises:
+        BadRecording: the stream is empty, or its first sample wrong.
+    """
+    if stream.modality == "audio":
+        return NodeNs(sound_clock(recording, stream)[1][0].t0_ns)
+    if stream.modality == "video":
+        path = recording.path(stream.file)
+        clock = frame_clock(recording, stream)
+        for pts_ns, _ in video_frames(path, where=str(path)):
+            return NodeNs(clock.t_ns(0, pts_ns))
+        raise BadRecording(f"{path}: holds no frame")
+    rows = next(_not_empty(stream_table(recording, stream)))
+    return NodeNs(int(rows.stamps("t")[0]))
+
+
+def recording_start_ns(recording: Recording) -> int:
+    """The earliest stamp over all streams, whichever clock it is of."""
+    return min(first_stamp(recording, stream) for stream in recording.manifest.streams)
+
+
 def frame_clock(recording: Recording, stream: StreamSpec) -> "FrameClock":
     """What gives a video's frames their times."""
     return FrameClock(

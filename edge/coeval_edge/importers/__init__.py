@@ -1,0 +1,108 @@
+"""Other formats as recordings: each importer reads one kind of file into a `RecordingWriter`.
+
+One source file is one node, since one device and one clock wrote it; a format that tells its
+clocks apart (XDF) gets a node for each.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from coeval.errors import BadConfig, BadRecording, CoevalError
+from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording_writer import RecordingWriter
+from coeval_edge.rewrite import new_recording
+
+Importer = Callable[[Path, RecordingWriter], None]
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
+    *(".mts", ".ts", ".mpg", ".360", ".lrv"),
+)
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".m4a", ".aac"),
+    *(".ogg", ".opus", ".oga", ".aiff", ".wma"),
+)
+FORMATS: dict[str, tuple[str, ...]] = {
+    "gopro": (),
+    "media": VIDEO_SUFFIXES + AUDIO_SUFFIXES,
+    "xdf": (".xdf", ".xdfz"),
+    "ulog": (".ulg",),
+    "mcap": (".mcap",),
+    "csv": (".csv", ".tsv"),
+    "subtitles": (".srt", ".vtt", ".ass", ".ssa"),
+}
+"""Formats by name, with the suffixes that `auto` knows them by."""
+
+
+def import_recording(
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    format: str = "auto",
+) -> tuple[Recording, list[str]]:
+    """Import files as one recording.
+
+    Args:
+        sources: files, or folders whose files are taken.
+        out: folder of the recording; must not exist, or be empty.
+        format: one of FORMATS, or `auto`: by suffix.
+
+    Returns:
+        The recording, and a line for each thing that was left out or changed.
+
+    Raises:
+        BadRecording: a file is missing or not of its format, or nothing in it can be imported.
+        BadConfig: unknown format.
+        CoevalError: the format's library is not installed.
+    """
+    if format != "auto" and format not in FORMATS:
+        raise BadConfig(f"unknown format {format!r}; expected auto, {', '.join(FORMATS)}")
+    files = _files(sources, any_suffix=format != "auto")
+    name = files[0].stem if len(files) == 1 else out.name
+    with new_recording(out) as folder:
+        writer = RecordingWriter(folder, name=name)
+        for file in files:
+            _importer(file, format=format)(file, writer)
+        writer.finish(source=[file.name for file in files] if len(files) > 1 else files[0].name)
+    return open_recording(out), writer.notes
+
+
+def _files(sources: Sequence[Path], *, any_suffix: bool) -> list[Path]:
+    known = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+    files: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            inside = sorted(path for path in source.iterdir() if path.is_file())
+            taken = [path for path in inside if any_suffix or path.suffix.lower() in known]
+            if not taken:
+                raise BadRecording(f"{source}: no file in it is of a format that can be imported")
+            files += taken
+        elif source.is_file():
+            files.append(source)
+        else:
+            raise BadRecording(f"{source}: no such file")
+    return files
+
+
+def _importer(path: Path, *, format: str) -> Importer:
+    """The importer of a file; its library is loaded only now."""
+    if format == "auto":
+        suffix = path.suffix.lower()
+        format = next((name for name, known in FORMATS.items() if suffix in known), "")
+    if not format:
+        raise BadRecording(
+            f"{path}: suffix {path.suffix!r} is of no format that can be imported; "
+            f"name it with --format ({', '.join(FORMATS)})"
+        )
+    module = "media" if format == "gopro" else format
+    try:
+        importer: Importer = import_module(f"coeval_edge.importers.{module}").import_file
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("coeval"):
+            raise  # our own defect, not a missing extra
+        raise CoevalError(
+            f"importing {format} needs the package {exc.name!r}, which is not installed; "
+            "add it with: pip install 'coeval[import]'"
+        ) from exc
+    return importer

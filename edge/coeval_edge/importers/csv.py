@@ -1,0 +1,195 @@
+"""CSV files of other programs: finds the column of time and its unit, the channels, the text."""
+
+import csv
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval.errors import BadRecording
+from coeval.samples import IntArray, TextLine
+from coeval.time import NS_PER_S, NodeNs
+from coeval_edge.recording_writer import RecordingWriter
+from coeval_edge.stamps import to_ns
+from coeval_edge.tables import MISSING
+
+UNIT = r"(?:[_ \[(]*(?P<unit>s|sec|seconds|ms|us|µs|ns)[\])]?)?"
+TIME_NAMES = (
+    re.compile(r"t" + UNIT, re.IGNORECASE),
+    re.compile(
+        r"(?:ts|time|time_?stamps?|date_?time|date|seconds|epoch|unix(?:_?time)?)" + UNIT,
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?:.*[_ ])?(?:start|time|time_?stamp)" + UNIT, re.IGNORECASE),
+)
+"""Names of a column of time, the surest first."""
+
+NS_PER_UNIT = {"s": NS_PER_S, "sec": NS_PER_S, "seconds": NS_PER_S} | {
+    "ms": 1_000_000,
+    "us": 1000,
+    "µs": 1000,
+    "ns": 1,
+}
+TEXT_NAMES = ("text", "message", "msg", "event", "label", "line", "transcript", "subtitle")
+END_NAMES = ("t_end", "end", "end_time")
+
+
+def import_file(path: Path, writer: RecordingWriter) -> None:
+    """Add a CSV or TSV file: its numeric columns, and its text where it has a column of that.
+
+    Raises:
+        BadRecording: no column of time in it, or a stamp that is none.
+    """
+    names, columns, lines = read_columns(path)
+    time_name = time_column(names)
+    if time_name is None:
+        raise BadRecording(
+            f"{path}: no column of time among {', '.join(names)}; name it 't' (seconds)"
+        )
+    if not lines:
+        raise BadRecording(f"{path}: no rows, only a header")
+    unit_ns = unit_of(time_name, columns[time_name], path=path)
+    t_ns = stamps(columns[time_name], lines=lines, unit_ns=unit_ns, where=f"{path}")
+    node = writer.add_node(path.stem)
+    text_name = next((name for name in names if name.lower() in TEXT_NAMES), None)
+    end_name = (
+        next((name for name in names if name.lower() in END_NAMES), None) if text_name else None
+    )
+    channels: dict[str, NDArray[np.float64]] = {}
+    for name in names:
+        if name in (time_name, text_name, end_name):
+            continue
+        values = numbers(columns[name])
+        if values is None:
+            writer.notes.append(f"{path.name}: column {name!r} left out, it is not numeric")
+        else:
+            channels[name] = values
+    if text_name is not None:
+        ends: list[NodeNs | None] = [None] * len(t_ns)
+        if end_name is not None:
+            rows = [row for row, text in enumerate(columns[end_name]) if text.strip()]
+            stated = [columns[end_name][row] for row in rows]
+            where = [lines[row] for row in rows]
+            end_ns = stamps(stated, lines=where, unit_ns=unit_ns, where=f"{path}")
+            for row, t_end in zip(rows, end_ns, strict=True):
+                ends[row] = NodeNs(int(t_end))
+        said = [
+            TextLine(t_node_ns=NodeNs(int(t)), t_end_node_ns=t_end, text=text)
+            for t, t_end, text in zip(t_ns, ends, columns[text_name], strict=True)
+        ]
+        writer.add_text(node, f"{path.stem}_text" if channels else path.stem, said)
+    if channels:
+        values = np.stack(list(channels.values()), axis=1)
+        writer.add_metadata(node, path.stem, t_ns=t_ns, values=values, columns=list(channels))
+
+
+def time_column(names: list[str]) -> str | None:
+    """The column that most surely holds the time; None where none is called like it."""
+    candidates = [name for name in names if name.lower() not in END_NAMES]
+    for pattern in TIME_NAMES:
+        for name in candidates:
+            if pattern.fullmatch(name):
+                return name
+    return None
+
+
+def read_columns(path: Path) -> tuple[list[str], dict[str, list[str]], list[int]]:
+    """Names, fields by name, and the line of each row, of a file with commas, tabs or semicolons.
+
+    Raises:
+        BadRecording: unreadable, empty, or a row that does not fit the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            delimiter = max(",\t;", key=head.count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter)
+            names = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise BadRecording(f"{path}: cannot be read as CSV: {exc}") from exc
+    if not any(names):
+        raise BadRecording(f"{path}: the file is empty; expected a header row")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise BadRecording(
+                f"{path}, line {line}: {len(row)} fields, the header has {len(names)}"
+            )
+    columns = {name: [row[number] for _, row in rows] for number, name in enumerate(names)}
+    return names, columns, [line for line, _ in rows]
+
+
+def unit_of(name: str, texts: list[str], *, path: Path) -> int | None:
+    """Nanoseconds in one unit of a time column; None where it holds dates.
+
+    The name says the unit, or, for epoch stamps, the size does: no recording was made before 2001
+    in one unit and is still plausible in another.
+    """
+    named = next(filter(None, (pattern.fullmatch(name) for pattern in TIME_NAMES)), None)
+    if named is not None and named["unit"]:
+        return NS_PER_UNIT[named["unit"].lower()]
+    try:
+        first = abs(float(texts[0]))
+    except ValueError:
+        return None
+    for least, unit_ns in ((1e18, 1), (1e15, 1000), (1e12, 1_000_000)):
+        if first >= least:
+            return unit_ns
+    if first >= 1e11:
+        raise BadRecording(f"{path}: the unit of column {name!r} is unclear; name it e.g. 't_ms'")
+    return NS_PER_S
+
+
+def stamps(texts: list[str], *, lines: list[int], unit_ns: int | None, where: str) -> IntArray:
+    """A column of time in ns, shape (n,).
+
+    Args:
+        texts: numbers in one unit, or ISO 8601 dates.
+        lines: the line of the file each stands on.
+        unit_ns: nanoseconds in a unit; None: dates.
+        where: name of the file.
+
+    Raises:
+        BadRecording: one is neither; names its line.
+    """
+    t_ns = np.empty(len(texts), dtype=np.int64)
+    for row, text in enumerate(texts):
+        try:
+            if unit_ns is None:
+                t_ns[row] = date_to_ns(text)
+            elif unit_ns == NS_PER_S:
+                t_ns[row] = to_ns(text)
+            else:
+                t_ns[row] = to_ns(f"{text.strip()}e-{len(str(NS_PER_S // unit_ns)) - 1}")
+        except ValueError as exc:
+            raise BadRecording(f"{where}, line {lines[row]}: time {text!r} cannot be read") from exc
+    return t_ns
+
+
+def date_to_ns(text: str) -> int:
+    """An ISO 8601 date to ns since 1970; UTC where it names no zone.
+
+    Raises:
+        ValueError: it is no such date.
+    """
+    date = datetime.fromisoformat(text.strip())
+    since = (date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * 1000
+
+
+def numbers(texts: list[str]) -> NDArray[np.float64] | None:
+    """A column as numbers, missing ones NaN, true/false 1/0; None where it holds text."""
+    known = {missing: np.nan for missing in MISSING} | {"true": 1.0, "false": 0.0}
+    values = np.empty(len(texts))
+    for row, text in enumerate(texts):
+        try:
+            values[row] = float(text)
+        except ValueError:
+            value = known.get(text.strip().lower())
+            if value is None:
+                return None
+            values[row] = value
+    return None if np.isnan(values).all() else values
