@@ -38,8 +38,12 @@ NEAR_STEPS = 6
 """A pair's own peak this near the place of its nodes (150 ms) refines it."""
 LEAST_PAIR_Z = 4.0
 """A pair must stand out this far to refine its nodes."""
+LOCK_PEAK_NATS = 12.0
+"""Least score of a believed line: the odds of some one of 5 000 lags (8.5 nats), and 3.5 more."""
 LOCK_Z = 6.5
+"""Least score in standard deviations of the scores at wrong lags."""
 LOCK_MARGIN = 2.0
+"""Least distance to the best line elsewhere, in the same unit."""
 INTERVAL_INFLATION = 1.5
 """Ratio of real to stated spread of content offsets, 2026-11: docs/validation, `bench align`."""
 CONTENT_FLOOR_NS = 3e6
@@ -200,7 +204,12 @@ def align_tracks(
 
 def is_sure(fit: LineFit | None) -> bool:
     """Whether a line stands out of all others far enough to be believed."""
-    return fit is not None and fit.z >= LOCK_Z and fit.margin >= LOCK_MARGIN
+    return (
+        fit is not None
+        and fit.peak >= LOCK_PEAK_NATS
+        and fit.z >= LOCK_Z
+        and fit.margin >= LOCK_MARGIN
+    )
 
 
 def node_span(tracks: Sequence[StreamTrack]) -> tuple[int, int]:
@@ -305,15 +314,8 @@ class Place:
 
     lag_ns: float
     """Offset against the reference around the middle of the material."""
-    z: float
-    """Score in standard deviations of the scores at wrong offsets."""
-    margin: float
-    """Distance to the best offset elsewhere, in the same unit."""
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the offset may be believed."""
-        return self.z >= LOCK_Z and self.margin >= LOCK_MARGIN
+    fit: LineFit | None
+    """What said so; None for the reference."""
 
 
 def place_nodes(
@@ -324,17 +326,17 @@ def place_nodes(
     Returns:
         The places of the nodes that could be placed surely, the reference included.
     """
-    placed = {reference: Place(lag_ns=0.0, z=np.inf, margin=np.inf)}
+    placed = {reference: Place(lag_ns=0.0, fit=None)}
     while True:
         candidates = {
             name: place
             for name in names
             if name not in placed and (place := best_place(works, placed, name)) is not None
         }
-        sure = {name: place for name, place in candidates.items() if place.is_sure}
+        sure = {name: place for name, place in candidates.items() if is_sure(place.fit)}
         if not sure:
             return placed
-        name = max(sure, key=lambda key: sure[key].margin)
+        name = max(sure, key=lambda key: sure[key].fit.margin if sure[key].fit else 0.0)
         placed[name] = sure[name]
 
 
@@ -364,7 +366,7 @@ def best_place(
     )
     grid = LagGrid(lowest_ns=round(lowest), step_ns=LAG_STEP_NS, num_lags=len(axis))
     fit = fit_peak(search, grid)
-    return None if fit is None else Place(lag_ns=fit.lag_ns, z=fit.z, margin=fit.margin)
+    return None if fit is None else Place(lag_ns=fit.lag_ns, fit=fit)
 
 
 def estimate_nodes(

@@ -17,6 +17,14 @@ HIGHPASS_HOPS = 121
 """Embeddings are compared against the mean of the surrounding 6 s: slow drift says nothing
 about time. Training applies the same filter."""
 
+WARM_UP_HOPS = 30
+"""The first 1.5 s of a run is left out: there, features know no level yet and every stream shows
+its own beginning, which would align the beginnings of files instead of their content."""
+MOST_WARM_UP = 0.2
+"""… but never more than this share of a run."""
+ENDING_HOPS = 4
+"""The last hops of a run may be half covered, and are left out for the same reason."""
+
 STEPS_PER_HOP = 2
 """Scores are interpolated band-limited to half hops (25 ms)."""
 
@@ -29,8 +37,6 @@ class DenseStream:
     """Index of the first row: node time / HOP_NS."""
     rows: FloatArray
     """Shape (T, 16)."""
-    excited: NDArray[np.bool_]
-    """Whether a row lies in a run of embeddings (and not in a gap), shape (T,)."""
 
 
 def highpass(rows: FloatArray) -> FloatArray:
@@ -48,12 +54,12 @@ def densify(parts: list[Hops]) -> DenseStream:
     first = min(part.t0_node_ns for part in parts) // HOP_NS
     last = max(part.end_node_ns for part in parts) // HOP_NS
     rows = np.zeros((last - first, EMBEDDING_DIM), np.float32)
-    excited = np.zeros(last - first, np.bool_)
     for part in parts:
         start = part.t0_node_ns // HOP_NS - first
-        rows[start : start + len(part.rows)] = highpass(part.rows)
-        excited[start : start + len(part.rows)] = True
-    return DenseStream(first_hop=int(first), rows=rows, excited=excited)
+        begin = min(WARM_UP_HOPS, int(MOST_WARM_UP * len(part.rows)))
+        end = len(part.rows) - min(ENDING_HOPS, begin)
+        rows[start + begin : start + end] = highpass(part.rows[begin:end])
+    return DenseStream(first_hop=int(first), rows=rows)
 
 
 def good_fft_size(at_least: int) -> int:

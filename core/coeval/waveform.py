@@ -20,8 +20,8 @@ from coeval.time import NS_PER_S
 
 LEAST_Z = 8.0
 """How far the summed correlation must stand out of its own noise to be believed."""
-FLOOR_NS = 1e4
-"""No lag is claimed to better than 10 µs (1 σ): a sixth of a sample at 16 kHz."""
+FLOOR_NS = 5e2
+"""No lag is claimed to better than 0.5 µs (1 σ)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,20 @@ class Stage:
     """Lags searched on both sides of the line."""
     skew_sigmas: float
     """Skews searched, in standard deviations of the line's skew."""
+    oversampling: int
+    """Lags per sample."""
 
 
 STAGES = (
-    Stage(rate_hz=4_000, window_s=2.0, reach_s=0.09, skew_sigmas=3.0),
-    Stage(rate_hz=16_000, window_s=4.0, reach_s=0.003, skew_sigmas=4.0),
+    Stage(rate_hz=4_000, window_s=2.0, reach_s=0.12, skew_sigmas=3.0, oversampling=1),
+    Stage(rate_hz=16_000, window_s=4.0, reach_s=0.003, skew_sigmas=4.0, oversampling=4),
 )
 MOST_WINDOWS = 48
+PEAK_REACH_STEPS = 16
+"""A window's own peak is looked for this near the line: 0.25 ms in the last stage."""
+LEAST_WINDOW_Z = 6.0
+"""A window whose peak stands out less says nothing of its own."""
+LEAST_WINDOWS = 4
 
 
 def refine_by_waveform(
@@ -92,13 +99,13 @@ def refine_once(
     if num_windows < 1:
         return None
     starts = np.linspace(start_ns, stop_ns - window_ns, num_windows)
-    reach = round(stage.reach_s * stage.rate_hz)
+    reach = round(stage.reach_s * stage.rate_hz) * stage.oversampling
     curves = [phat(a, b, line, stage, start, reach) for start in starts]
     usable = [k for k, curve in enumerate(curves) if curve is not None]
     if not usable:
         return None
     mids = starts[usable] + 0.5 * window_ns
-    step_ns = round(NS_PER_S / stage.rate_hz)
+    step_ns = round(NS_PER_S / stage.rate_hz / stage.oversampling)
     grid = LagGrid(lowest_ns=-reach * step_ns, step_ns=step_ns, num_lags=2 * reach + 1)
     scores = np.stack([curve for curve in curves if curve is not None])
     span_s = max((mids[-1] - mids[0]) * 1e-9, stage.window_s)
@@ -111,18 +118,64 @@ def refine_once(
     fit = fit_peak(search, grid)
     if fit is None or fit.z < LEAST_Z:
         return None
-    # z·μ per window is the log-likelihood ratio of a peak of known height μ.
-    information = max(fit.peak / len(usable), 0.1)
-    covariance = fit.covariance / information + np.diag([FLOOR_NS**2, 0.0])
+    offset_ns, skew_ppm, covariance = regress_windows(surface, grid, fit, span_s=span_s)
     return LineFit(
         t_mid_ns=middle,
-        lag_ns=lag_at(line, middle) + fit.lag_ns,
-        skew_ppm=line.skew_ppm + fit.skew_ppm,
+        lag_ns=lag_at(line, middle) + offset_ns,
+        skew_ppm=line.skew_ppm + skew_ppm,
         covariance=covariance,
         peak=fit.peak,
         z=fit.z,
         margin=fit.margin,
     )
+
+
+def regress_windows(
+    surface: Surface, grid: LagGrid, fit: LineFit, *, span_s: float
+) -> tuple[float, float, NDArray[np.float64]]:
+    """Line through the windows' own peaks near a line, weighted by their height.
+
+    The scatter of the peaks gives the covariance: it is what the sounds really allow.
+
+    Returns:
+        Lag at the fit's instant (ns), skew (ppm), covariance of the two.
+    """
+    since_mid_s = (surface.mids_ns - fit.t_mid_ns) * 1e-9
+    expected = (fit.lag_ns + fit.skew_ppm * 1e3 * since_mid_s - grid.lowest_ns) / grid.step_ns
+    peaks, heights, times = [], [], []
+    for curve, at, t in zip(surface.scores, expected, since_mid_s, strict=True):
+        low = max(round(at) - PEAK_REACH_STEPS, 1)
+        near = curve[low : round(at) + PEAK_REACH_STEPS + 1]
+        if len(near) < 3:
+            continue
+        k = low + int(near.argmax())
+        if k + 1 >= len(curve):
+            continue
+        left, top, right = (float(value) for value in curve[k - 1 : k + 2])
+        bend = 2 * top - left - right
+        if bend <= 0 or top < LEAST_WINDOW_Z:
+            continue
+        peaks.append(grid.at(k + np.clip(0.5 * (right - left) / bend, -0.5, 0.5)))
+        heights.append(top)
+        times.append(t)
+    floor = np.diag([FLOOR_NS**2, (FLOOR_NS * 1e-3 * np.sqrt(12) / span_s) ** 2])
+    if len(peaks) < LEAST_WINDOWS:
+        stated = fit.covariance / max(fit.peak / len(surface.mids_ns), 1.0) + floor
+        return fit.lag_ns, fit.skew_ppm, stated
+    y, t, weights = np.array(peaks), np.array(times), np.array(heights) ** 2
+    design = np.stack([np.ones(len(t)), t * 1e3], axis=1)
+    robust = np.ones(len(y))
+    solution = np.array([fit.lag_ns, fit.skew_ppm])
+    scatter = 0.0
+    for _ in range(8):
+        w = weights * robust
+        solution = np.linalg.solve((design.T * w) @ design, (design.T * w) @ y)
+        residual = np.abs(y - design @ solution)
+        scatter = 1.4826 * float(np.median(residual)) + 1.0
+        robust = np.minimum(1.0, 2.0 * scatter / np.maximum(residual, 1e-9))
+    w = robust * weights / weights.mean()
+    covariance = np.linalg.inv((design.T * w) @ design) * scatter**2 + floor
+    return float(solution[0]), float(solution[1]), covariance
 
 
 def end_ns(block: AudioBlock) -> float:
@@ -140,6 +193,7 @@ def phat(
 ) -> NDArray[np.float32] | None:
     """Correlation of one window at lags −reach…reach around the line, in units of its noise."""
     num = round(stage.window_s * stage.rate_hz)
+    many = stage.oversampling
     times = start_ns + np.arange(num) * (NS_PER_S / stage.rate_hz)
     sound_a = sound_at(a, times, rate_hz=stage.rate_hz)
     sound_b = sound_at(
@@ -148,7 +202,7 @@ def phat(
     )
     if sound_a.std() < 1e-5 or sound_b.std() < 1e-5:
         return None
-    size = good_fft_size(num + 2 * reach)
+    size = good_fft_size(num + 2 * reach // many)
     window = np.hanning(num)
     spectrum_a = np.fft.rfft(sound_a * window, size)
     spectrum_b = np.fft.rfft(sound_b * window, size)
@@ -157,7 +211,7 @@ def phat(
     band = (hz > 80) & (hz < 0.45 * stage.rate_hz)
     magnitude = np.abs(cross)
     flat = np.where(band, cross / (magnitude + 1e-3 * magnitude.max() + 1e-30), 0.0)
-    correlation = np.fft.irfft(flat, size)
+    correlation = np.fft.irfft(flat, size * many)
     noise = float(1.4826 * np.median(np.abs(correlation))) + 1e-12
     near = np.concatenate([correlation[-reach:], correlation[: reach + 1]]) / noise
     return near.astype(np.float32)
