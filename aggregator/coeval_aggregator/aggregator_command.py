@@ -1,0 +1,57 @@
+"""`coeval aggregator`: the server of one session, from flags or a TOML file."""
+
+import logging
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coeval_aggregator.config import AggregatorConfig, load_aggregator_config
+from coeval_aggregator.service import Aggregator
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set; the second one kills."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stop
+
+
+def aggregator(
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file; flags override it.", show_default=False)
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="Address, mqtt://127.0.0.1:1883 by default.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="Session to serve.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="What every topic begins with.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Node whose clock is the timeline.", show_default=False)
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Serve a session: estimate every node's clock and publish the aligned streams."""
+    flags: dict[str, Any] = {
+        "broker": broker,
+        "session": session,
+        "prefix": prefix,
+        "reference": reference,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    loaded = AggregatorConfig() if config is None else load_aggregator_config(config)
+    merged = replace(loaded, **given)
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    Aggregator(merged).run(stop_on_signals())

@@ -1,0 +1,107 @@
+"""Ticks: at each instant of the timeline, the rows that every known clock has for it.
+
+The fused vector of a tick is the mean of the streams' embeddings, each scaled to length 1. It is
+not a learned fusion: the payload says `"fusion": "mean"`.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coeval.samples import FloatArray, Modality
+from coeval.time import NS_PER_S, RefNs
+from coeval_aggregator.clocks import NodeClock
+from coeval_aggregator.ring import Ring
+
+MAX_TICKS_AT_ONCE = 200
+"""A tick source that falls behind further than this leaves ticks out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignedStream:
+    """A stream whose node's clock is known."""
+
+    name: str
+    """`node/stream`."""
+    modality: Modality
+    """What it senses."""
+    ring: Ring
+    """Its rows."""
+    clock: NodeClock
+    """Its node's clock."""
+
+    @property
+    def end_ref_ns(self) -> RefNs | None:
+        """End of the newest row on the timeline; None: no row, or no clock."""
+        end_ns = self.ring.end_node_ns
+        return None if end_ns is None else self.clock.to_ref(end_ns)
+
+
+def fuse(rows: Sequence[FloatArray]) -> FloatArray | None:
+    """Mean of the rows, each scaled to length 1, shape (16,); None where all are zero."""
+    scaled = [row / norm for row in rows if (norm := float(np.linalg.norm(row))) > 1e-6]
+    return np.mean(scaled, axis=0, dtype=np.float32) if scaled else None
+
+
+def make_tick(t_ref_ns: RefNs, streams: Sequence[AlignedStream]) -> dict[str, object]:
+    """The payload of one tick; a stream without a row at that instant is left out."""
+    summaries: dict[str, object] = {}
+    rows: list[FloatArray] = []
+    for stream in streams:
+        t_node_ns = stream.clock.to_node(t_ref_ns)
+        row = None if t_node_ns is None else stream.ring.row_at(t_node_ns)
+        if row is None or t_node_ns is None:
+            continue
+        rows.append(row)
+        summaries[stream.name] = {
+            "modality": stream.modality,
+            "t_node_ns": int(t_node_ns),
+            "norm": round(float(np.linalg.norm(row)), 4),
+        }
+    fused = fuse(rows)
+    return {
+        "t_ref": t_ref_ns / NS_PER_S,
+        "t_ref_ns": int(t_ref_ns),
+        "streams": summaries,
+        "fusion": "mean",
+        "fused": None
+        if fused is None
+        else base64.b64encode(fused.astype("<f2").tobytes()).decode("ascii"),
+    }
+
+
+class TickSource:
+    """Decides which instants are due: when all streams are there, or the wait is over."""
+
+    def __init__(self, *, tick_s: float, wait_s: float) -> None:
+        """Set the rhythm.
+
+        Args:
+            tick_s: time between ticks.
+            wait_s: how long a tick waits for a stream that is behind the newest.
+        """
+        self._tick_ns, self._wait_ns = round(tick_s * NS_PER_S), round(wait_s * NS_PER_S)
+        self._next_ns: int | None = None
+
+    def due(self, streams: Sequence[AlignedStream]) -> list[dict[str, object]]:
+        """The ticks that are due now."""
+        ends = [end for stream in streams if (end := stream.end_ref_ns) is not None]
+        if not ends:
+            return []
+        until_ns = max(min(ends), max(ends) - self._wait_ns)
+        last_ns = (until_ns - 1) // self._tick_ns * self._tick_ns
+        earliest_ns = last_ns - (MAX_TICKS_AT_ONCE - 1) * self._tick_ns
+        if self._next_ns is None:
+            self._next_ns = last_ns
+        first_ns = max(self._next_ns, earliest_ns)
+        ticks = [
+            make_tick(RefNs(t_ns), streams) for t_ns in range(first_ns, last_ns + 1, self._tick_ns)
+        ]
+        self._next_ns = max(self._next_ns, last_ns + self._tick_ns)
+        return ticks
+
+    def restart(self) -> None:
+        """Begin anew at the newest instant: the timeline is another one."""
+        self._next_ns = None

@@ -1,0 +1,103 @@
+"""What a node says about its streams, and which streams go together.
+
+Embeddings of two encoders of one modality cannot be compared: one encoder is used for each
+modality, and streams of another are refused by name.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coeval.errors import BadBlock
+from coeval.samples import MODALITIES, Modality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A stream as its node describes it."""
+
+    modality: Modality
+    """What the stream senses."""
+    encoder_sha256: str
+    """Hash of the encoder's file."""
+    boot_id: int
+    """The run of the node that says so."""
+
+
+StreamKey = tuple[str, str]
+"""Node and stream."""
+
+
+def parse_object(payload: bytes, *, where: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        BadBlock: it is none.
+    """
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError) as exc:
+        raise BadBlock(f"{where}: expected a JSON object, got {payload[:40]!r}") from exc
+    if not isinstance(value, dict):
+        raise BadBlock(f"{where}: expected a JSON object, got {payload[:40]!r}")
+    return value
+
+
+def parse_boot(value: object, *, where: str) -> int:
+    """A boot id from its sixteen hexadecimal digits.
+
+    Raises:
+        BadBlock: it is none.
+    """
+    try:
+        if isinstance(value, str) and len(value) == 16:
+            return int(value, 16)
+    except ValueError:
+        pass
+    raise BadBlock(f"{where}: 'boot' must be 16 hexadecimal digits, got {value!r:.60}")
+
+
+def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
+    """Read a descriptor; keys that are not needed here are left alone.
+
+    Raises:
+        BadBlock: it is no JSON object, or a key is missing or wrong.
+    """
+    value = parse_object(payload, where=where)
+    modality = next((m for m in MODALITIES if m == value.get("modality")), None)
+    if modality is None:
+        raise BadBlock(
+            f"{where}: unknown modality {value.get('modality')!r:.60}; "
+            f"expected one of {', '.join(MODALITIES)}"
+        )
+    encoder = value.get("encoder")
+    sha256 = encoder.get("sha256") if isinstance(encoder, dict) else None
+    if not isinstance(sha256, str) or not 0 < len(sha256) <= 64:
+        raise BadBlock(f"{where}: 'encoder.sha256' must be a hash, got {sha256!r:.60}")
+    return Descriptor(
+        modality=modality,
+        encoder_sha256=sha256,
+        boot_id=parse_boot(value.get("boot"), where=where),
+    )
+
+
+def expected_encoders(
+    descriptors: Mapping[StreamKey, Descriptor], *, reference: str | None
+) -> dict[Modality, str]:
+    """The encoder of each modality: the reference node's, else the most used, else the first.
+
+    Args:
+        descriptors: all streams, in the order they were first seen.
+        reference: the reference node.
+    """
+    chosen: dict[Modality, str] = {}
+    for modality in MODALITIES:
+        of_modality = {k: d for k, d in descriptors.items() if d.modality == modality}
+        own = [d.encoder_sha256 for (node, _), d in of_modality.items() if node == reference]
+        hashes: Iterable[str] = own or (d.encoder_sha256 for d in of_modality.values())
+        counted = Counter(hashes).most_common(1)
+        if counted:
+            chosen[modality] = counted[0][0]
+    return chosen

@@ -1,0 +1,78 @@
+"""The last minutes of one stream's embeddings, by hop: late, repeated and missing rows are fine."""
+
+import numpy as np
+
+from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
+from coeval.samples import FloatArray
+from coeval.time import NodeNs
+
+
+class Ring:
+    """A bounded store of rows, one a hop of the node's clock; the oldest give way."""
+
+    def __init__(self, *, capacity_hops: int) -> None:
+        """Reserve room.
+
+        Args:
+            capacity_hops: hops kept, counted back from the newest.
+        """
+        self._capacity = capacity_hops
+        self._rows = np.zeros((capacity_hops, EMBEDDING_DIM), np.float32)
+        self._is_there = np.zeros(capacity_hops, np.bool_)
+        self._end: int | None = None
+        """Index of the hop after the newest."""
+
+    @property
+    def end_node_ns(self) -> NodeNs | None:
+        """End of the newest hop; None: empty."""
+        return None if self._end is None else NodeNs(self._end * HOP_NS)
+
+    def write(self, hops: Hops) -> int:
+        """Store rows by their hop; the last one written to a hop stays.
+
+        Returns:
+            How many were stored; the others are older than the oldest hop kept.
+        """
+        first = hops.t0_node_ns // HOP_NS
+        end = first + len(hops.rows)
+        if self._end is None:
+            self._end = end
+        if end > self._end:
+            gone = np.arange(max(self._end, end - self._capacity), end) % self._capacity
+            self._is_there[gone] = False
+            self._end = end
+        oldest = self._end - self._capacity
+        rows = hops.rows[max(oldest - first, 0) :]
+        slots = np.arange(end - len(rows), end) % self._capacity
+        self._rows[slots] = rows
+        self._is_there[slots] = True
+        return len(rows)
+
+    def row_at(self, t_node_ns: int) -> FloatArray | None:
+        """The row of the hop that holds an instant, shape (16,); None where there is none."""
+        hop = t_node_ns // HOP_NS
+        if self._end is None or not self._end - self._capacity <= hop < self._end:
+            return None
+        slot = hop % self._capacity
+        return self._rows[slot].copy() if self._is_there[slot] else None
+
+    def runs(self) -> list[Hops]:
+        """Copies of all rows in time order; a new element after every gap."""
+        if self._end is None:
+            return []
+        oldest = self._end - self._capacity
+        order = np.arange(oldest, self._end) % self._capacity
+        there = np.flatnonzero(self._is_there[order])
+        return [
+            Hops(
+                t0_node_ns=NodeNs((oldest + int(run[0])) * HOP_NS),
+                rows=self._rows[order[run]],
+            )
+            for run in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1)
+            if len(run)
+        ]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._is_there[:] = False
+        self._end = None

@@ -1,0 +1,365 @@
+"""A session as the aggregator sees it: messages in, messages out; no threads, no network.
+
+Whatever comes in, nothing is raised: what cannot be used is dropped, counted and logged.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from coeval.align import NodeEstimate
+from coeval.errors import BadBlock, BadConfig
+from coeval.hops import HOP_NS
+from coeval.time import NS_PER_S, RefNs
+from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
+from coeval_aggregator.aligned import AlignedStream, TickSource
+from coeval_aggregator.boots import BootGuard
+from coeval_aggregator.clocks import ClockBook
+from coeval_aggregator.config import AggregatorConfig
+from coeval_aggregator.descriptors import (
+    Descriptor,
+    StreamKey,
+    expected_encoders,
+    parse_boot,
+    parse_descriptor,
+    parse_object,
+)
+from coeval_aggregator.estimate import TrackSnapshot
+from coeval_aggregator.ingest import StreamIngest, decode_for_alignment
+
+logger = logging.getLogger(__name__)
+
+MAX_KEPT_DESCRIPTORS = 4
+"""Descriptors of different runs kept of one stream, while it is open whose blocks count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message to publish."""
+
+    topic: str
+    """Where it goes."""
+    payload: bytes
+    """What is said, as JSON."""
+    retain: bool = False
+    """Whether the broker keeps it for those who come later."""
+    qos: int = 1
+    """0 for what the next one replaces."""
+
+
+@dataclass(slots=True)
+class StreamRecord:
+    """What is known of one stream."""
+
+    ingest: StreamIngest
+    descriptors: dict[int, Descriptor] = field(default_factory=dict)
+    """What the node's runs said of it, by boot id, the latest last."""
+    is_refused: bool = False
+    """Whether its encoder is another than its modality's."""
+
+    @property
+    def descriptor(self) -> Descriptor | None:
+        """What the run that sends the blocks said; None: nothing yet."""
+        boot_id = self.ingest.boot_id
+        return None if boot_id is None else self.descriptors.get(boot_id)
+
+
+class Session:
+    """Every node and stream of one session."""
+
+    def __init__(self, config: AggregatorConfig) -> None:
+        self.config = config
+        self.counts: Counter[str] = Counter()
+        """How many messages came, and why some were dropped."""
+        self.reference = config.reference
+        self.clocks = ClockBook()
+        if self.reference is not None:
+            self.clocks.set_reference(self.reference)
+        self._topics = config.topics
+        self._capacity_hops = round(config.window_s * NS_PER_S) // HOP_NS
+        self._streams: dict[StreamKey, StreamRecord] = {}
+        self._guards: dict[str, BootGuard] = {}
+        self._told_duplicates: set[tuple[str, int]] = set()
+        self._told_unknown: set[str] = set()
+        self._num_jumps: dict[str, int] = {}
+        self._ticks = TickSource(tick_s=config.tick_s, wait_s=config.tick_wait_s)
+        self._outbox: list[Outgoing] = []
+
+    def take_outbox(self) -> list[Outgoing]:
+        """The messages to publish since the last call."""
+        taken, self._outbox = self._outbox, []
+        return taken
+
+    def handle(self, topic: str, payload: bytes, *, now_s: float) -> None:
+        """Take in one message of the session.
+
+        Args:
+            topic: where it was published.
+            payload: its bytes.
+            now_s: the aggregator's monotonic clock.
+        """
+        address = self._topics.parse(topic)
+        if address is None or address.names[:1] == (AGGREGATOR,):
+            return
+        try:
+            match address.kind, address.names:
+                case "bin", (node, stream):
+                    key = check_node_id(node), check_id(stream, what="stream id")
+                    self._handle_block(key, payload, now_s=now_s)
+                case "descriptor", (node, stream):
+                    key = check_node_id(node), check_id(stream, what="stream id")
+                    self._handle_descriptor(key, payload)
+                case "state", (node,):
+                    self._handle_state(node, payload)
+        except BadConfig as exc:
+            self._drop("bad_topic", topic, exc)
+        except BadBlock as exc:
+            kind = "bad_block" if address.kind == "bin" else "bad_state"
+            self._drop(kind, "/".join(address.names), exc)
+
+    def check(self, *, now_s: float) -> None:
+        """Look for what shows only with time: gaps, and clocks held over for too long."""
+        self.clocks.expire(now_s=now_s)
+        for (node, stream), record in self._streams.items():
+            lost = record.ingest.lost(now_s=now_s)
+            if lost:
+                logger.warning(
+                    "blocks lost node=%s stream=%s blocks=%d first_seq=%d total=%d",
+                    node,
+                    stream,
+                    len(lost),
+                    lost[0],
+                    record.ingest.counts.lost,
+                )
+                self._tell("gap", node, stream, blocks=len(lost), first_seq=lost[0])
+
+    def snapshot(self) -> tuple[str, list[TrackSnapshot]] | None:
+        """The reference node and every usable stream's rows; None where nothing can be compared."""
+        tracks = [
+            TrackSnapshot(node=node, stream=stream, modality=descriptor.modality, runs=runs)
+            for (node, stream), record in sorted(self._streams.items())
+            if (descriptor := record.descriptor) is not None
+            and not record.is_refused
+            and (runs := record.ingest.ring.runs())
+        ]
+        if tracks and self.reference is None:
+            self.reference = tracks[0].node
+            self.clocks.set_reference(self.reference)
+            logger.info("reference chosen node=%s; --reference names another", self.reference)
+            self._refuse_mismatches()
+        nodes = {track.node for track in tracks}
+        if self.reference is None or self.reference not in nodes or len(nodes) < 2:
+            return None
+        return self.reference, tracks
+
+    def apply(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:
+        """Take over what the estimator found, and tell of every node's clock."""
+        for node, estimate in estimates.items():
+            if estimate.status == "unrelated" and self.clocks[node].status != "unrelated":
+                logger.warning("node unrelated node=%s reference=%s", node, self.reference)
+                self._tell("unrelated", node, reference=self.reference)
+            if estimate.status == "locked":
+                for jump in estimate.jumps[self._num_jumps.get(node, 0) :]:
+                    jump_s = jump.delta_ns / NS_PER_S
+                    t_ref_ns = int(jump.t_ref_ns)
+                    logger.warning("clock jumped node=%s jump_s=%.6f", node, jump_s)
+                    self._tell("jump", node, t_ref_ns=t_ref_ns, jump_s=jump_s)
+                self._num_jumps[node] = len(estimate.jumps)
+        self.clocks.update(estimates, now_s=now_s)
+        self.tell_clocks(now_s=now_s)
+
+    def tell_clocks(self, *, now_s: float) -> None:
+        """Tell of every node's clock at the newest instant of the timeline."""
+        if self.reference is None:
+            return
+        ends = [
+            end
+            for (node, _), record in self._streams.items()
+            if node == self.reference and (end := record.ingest.ring.end_node_ns) is not None
+        ]
+        t_ref_ns = RefNs(max(ends, default=0))
+        for node in sorted({node for node, _ in self._streams}):
+            statement = self.clocks[node].statement(
+                node, reference=self.reference, t_ref_ns=t_ref_ns, now_s=now_s
+            )
+            self._say(self._topics.clock(node), statement, retain=True)
+
+    def tell_ticks(self) -> None:
+        """Tell of the aligned rows that are due."""
+        if self.reference is None:
+            return
+        aligned = [
+            AlignedStream(
+                name=f"{node}/{stream}",
+                modality=descriptor.modality,
+                ring=record.ingest.ring,
+                clock=self.clocks[node],
+            )
+            for (node, stream), record in self._streams.items()
+            if (descriptor := record.descriptor) is not None and not record.is_refused
+        ]
+        for tick in self._ticks.due(aligned):
+            self._say(self._topics.aligned, tick, qos=0)
+
+    def facts(self) -> dict[str, object]:
+        """What the aggregator tells about itself."""
+        return {
+            "reference": self.reference,
+            "counts": dict(self.counts),
+            "streams": {
+                f"{node}/{stream}": {
+                    "blocks": record.ingest.counts.blocks,
+                    "duplicates": record.ingest.counts.duplicates,
+                    "late": record.ingest.counts.late,
+                    "lost": record.ingest.counts.lost,
+                    "refused": record.is_refused,
+                }
+                for (node, stream), record in sorted(self._streams.items())
+            },
+        }
+
+    def _handle_block(self, key: StreamKey, payload: bytes, *, now_s: float) -> None:
+        node, stream = key
+        block = decode_for_alignment(payload, where=f"block from {node}/{stream}")
+        self.counts["blocks"] += 1
+        record = self._record(node, stream)
+        if record is None:
+            return
+        guard = self._guards.setdefault(node, BootGuard())
+        verdict = guard.judge(block.boot_id, now_s=now_s)
+        self._tell_duplicates(node, guard)
+        if verdict == "rival":
+            self.counts["rival_blocks"] += 1
+            return
+        if verdict == "new":
+            self._start_anew(node)
+        record.ingest.push(block, now_s=now_s)
+        if verdict == "new":
+            self._refuse_mismatches()
+        if record.descriptor is None and f"{node}/{stream}" not in self._told_unknown:
+            self._told_unknown.add(f"{node}/{stream}")
+            logger.warning(
+                "block without descriptor node=%s stream=%s; it is kept, and used when the node "
+                "has described the stream",
+                node,
+                stream,
+            )
+
+    def _handle_descriptor(self, key: StreamKey, payload: bytes) -> None:
+        node, stream = key
+        if not payload:
+            return  # a retained message was cleared
+        descriptor = parse_descriptor(payload, where=f"descriptor of {node}/{stream}")
+        record = self._record(node, stream)
+        if record is None:
+            return
+        record.descriptors.pop(descriptor.boot_id, None)
+        record.descriptors[descriptor.boot_id] = descriptor
+        while len(record.descriptors) > MAX_KEPT_DESCRIPTORS:
+            oldest = next(b for b in record.descriptors if b != record.ingest.boot_id)
+            del record.descriptors[oldest]
+        self._refuse_mismatches()
+
+    def _handle_state(self, node: str, payload: bytes) -> None:
+        if not payload:
+            return
+        where = f"state of {node}"
+        value = parse_object(payload, where=where)
+        boot_id = parse_boot(value.get("boot"), where=where)
+        guard = self._guards.get(node)
+        if guard is None:
+            return
+        if value.get("state") == "offline":
+            guard.went_offline(boot_id)
+        else:
+            guard.came_online(boot_id)
+
+    def _record(self, node: str, stream: str) -> StreamRecord | None:
+        """The stream's record, made where there is room; None: refused."""
+        record = self._streams.get((node, stream))
+        if record is None:
+            if len(self._streams) >= self.config.max_streams:
+                limit = self.config.max_streams
+                self._drop("too_many_streams", f"{node}/{stream}", f"limit max_streams={limit}")
+                return None
+            record = StreamRecord(StreamIngest(capacity_hops=self._capacity_hops))
+            self._streams[node, stream] = record
+        return record
+
+    def _start_anew(self, node: str) -> None:
+        """A node's new run has a new clock: nothing of the old one may be mixed with it."""
+        for (owner, _), record in self._streams.items():
+            if owner == node and record.ingest.boot_id is not None:
+                record.ingest.ring.clear()
+        if node == self.reference:
+            self._num_jumps.clear()
+            self._ticks.restart()
+        self._num_jumps.pop(node, None)
+        self.clocks.forget(node)
+        logger.info("node runs node=%s", node)
+
+    def _tell_duplicates(self, node: str, guard: BootGuard) -> None:
+        for boot_id in guard.duplicates:
+            if (node, boot_id) in self._told_duplicates or len(self._told_duplicates) > 1000:
+                continue
+            self._told_duplicates.add((node, boot_id))
+            used, other = f"{guard.current or 0:016x}", f"{boot_id:016x}"
+            logger.warning(
+                "two nodes of one id node=%s used_boot=%s ignored_boot=%s; give one another id",
+                node,
+                used,
+                other,
+            )
+            self._tell("duplicate", node, used_boot=used, ignored_boot=other)
+
+    def _refuse_mismatches(self) -> None:
+        """Refuse every stream whose encoder is not its modality's; take back those that agree."""
+        known = {
+            key: descriptor
+            for key, record in self._streams.items()
+            if (
+                descriptor := record.descriptor or next(reversed(record.descriptors.values()), None)
+            )
+        }
+        expected = expected_encoders(known, reference=self.reference)
+        for (node, stream), descriptor in known.items():
+            record = self._streams[node, stream]
+            wanted = expected[descriptor.modality]
+            is_refused = descriptor.encoder_sha256 != wanted
+            if is_refused and not record.is_refused:
+                got = descriptor.encoder_sha256
+                logger.warning(
+                    "stream refused node=%s stream=%s modality=%s encoder=%s expected=%s; "
+                    "install the same version of coeval on every node",
+                    node,
+                    stream,
+                    descriptor.modality,
+                    got[:12],
+                    wanted[:12],
+                )
+                self._tell("refused", node, stream, encoder_sha256=got, expected_sha256=wanted)
+            record.is_refused = is_refused
+
+    def _drop(self, kind: str, whose: str, reason: object) -> None:
+        """Count what is dropped; log the first, the second, the fourth … of a kind."""
+        self.counts[kind] += 1
+        total = self.counts[kind]
+        if total & (total - 1) == 0:
+            logger.warning(
+                "dropped kind=%s from=%.100r total=%d reason=%s", kind, whose, total, reason
+            )
+
+    def _tell(
+        self, event: EventKind, node: str, stream: str | None = None, **facts: object
+    ) -> None:
+        levels = (node,) if stream is None else (node, stream)
+        named = {"event": event, "node": node} | ({} if stream is None else {"stream": stream})
+        self._say(self._topics.event(event, *levels), named | facts)
+
+    def _say(
+        self, topic: str, value: Mapping[str, object], *, retain: bool = False, qos: int = 1
+    ) -> None:
+        payload = json.dumps(value, allow_nan=False).encode()
+        self._outbox.append(Outgoing(topic=topic, payload=payload, retain=retain, qos=qos))

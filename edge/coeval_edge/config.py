@@ -1,0 +1,115 @@
+"""The node's configuration: one TOML file with the table `[node]`, or flags, or both."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
+from coeval.config_table import parse_toml, read_table
+from coeval.errors import BadConfig
+from coeval.samples import MODALITIES
+from coeval.topics import DEFAULT_PREFIX, DEFAULT_SESSION, Topics, check_node_id
+from coeval.wire import MAX_COUNT
+from coeval_edge.pipeline import BLOCK_HOPS
+from coeval_edge.spool import DEFAULT_MAX_BYTES, SEGMENT_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """What a node replays."""
+
+    recording: Path
+    """The recording's folder; in a file, relative to the file."""
+    streams: tuple[str, ...] = ()
+    """Which of the node's streams; none: all."""
+    speed: float = 1.0
+    """Seconds of the recording a second; inf: as fast as it goes."""
+    offset_s: float = 0.0
+    """Error given to the clock, at the recording's start; positive: the node is fast."""
+    skew_ppm: float = 0.0
+    """Rate error given to the clock; positive: the node is fast."""
+    loop: bool = False
+    """Whether to begin again at the end, for ever."""
+
+    def __post_init__(self) -> None:
+        if not self.speed > 0:
+            raise BadConfig(
+                f"speed must be above 0 (1: real time, inf: no waiting), got {self.speed}"
+            )
+        if not math.isfinite(self.offset_s) or abs(self.offset_s) > 1e9:
+            raise BadConfig(f"offset_s must be a number of seconds up to 1e9, got {self.offset_s}")
+        if not abs(self.skew_ppm) <= 1e5:
+            raise BadConfig(f"skew_ppm must lie within ±100000, got {self.skew_ppm}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """A node: who it is, where it publishes, what it reads."""
+
+    id: str
+    """Its name in the session; for a replay, also the node's name in the recording."""
+    replay: ReplayConfig
+    """What to replay."""
+    session: str = DEFAULT_SESSION
+    """The session it belongs to."""
+    prefix: str = DEFAULT_PREFIX
+    """What every topic begins with."""
+    broker: str = DEFAULT_BROKER
+    """Address of the broker."""
+    block_hops: int = BLOCK_HOPS
+    """Rows in a block: more is cheaper, fewer is sooner."""
+    spool: Path | None = None
+    """Folder of unacknowledged blocks; None: a temporary one, which no restart survives."""
+    spool_max_bytes: int = DEFAULT_MAX_BYTES
+    """Limit of the spool; beyond it the oldest blocks are dropped."""
+    drain_s: float = 30.0
+    """At the end: how long to wait for the broker's acknowledgements."""
+    encoders: Mapping[str, Path] = field(default_factory=dict)
+    """Encoder files by modality, in place of those that ship."""
+
+    def __post_init__(self) -> None:
+        try:
+            check_node_id(self.id)
+        except BadConfig as exc:
+            raise BadConfig(str(exc)) from exc
+        self.topics  # noqa: B018  checks session and prefix
+        BrokerAddress.parse(self.broker)
+        if not 1 <= self.block_hops <= MAX_COUNT:
+            raise BadConfig(f"block_hops must be 1…{MAX_COUNT}, got {self.block_hops}")
+        if self.spool_max_bytes < 2 * SEGMENT_BYTES:
+            raise BadConfig(
+                f"spool_max_bytes must be at least {2 * SEGMENT_BYTES}, got {self.spool_max_bytes}"
+            )
+        if not 0 <= self.drain_s < math.inf:
+            raise BadConfig(f"drain_s must be 0 or more seconds, got {self.drain_s}")
+        for modality in self.encoders:
+            if modality not in MODALITIES:
+                raise BadConfig(
+                    f"encoders: unknown modality {modality!r}; expected {', '.join(MODALITIES)}"
+                )
+
+    @property
+    def topics(self) -> Topics:
+        """The topics of its session."""
+        return Topics(session=self.session, prefix=self.prefix)
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """Read a node's file; paths in it are relative to it.
+
+    Raises:
+        BadConfig: unreadable, not TOML, or with an unknown key or a wrong value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadConfig(f"{path}: cannot be read: {exc}") from exc
+    config = read_table(parse_toml(text, where=str(path)), "node", NodeConfig, where=str(path))
+    base = path.parent
+    return replace(
+        config,
+        replay=replace(config.replay, recording=base / config.replay.recording),
+        spool=None if config.spool is None else base / config.spool,
+        encoders={modality: base / file for modality, file in config.encoders.items()},
+    )

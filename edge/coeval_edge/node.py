@@ -1,0 +1,228 @@
+"""A node: source thread → bounded queue → pipelines → spool → publisher thread.
+
+The thread that calls `run` owns the pipelines. A replay waits when the queue is full; nothing
+is lost on the way.
+"""
+
+import logging
+import queue
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from coeval import __version__
+from coeval.broker_address import BrokerAddress
+from coeval.errors import CoevalError
+from coeval.features import feature_spec, make_extractor
+from coeval.hops import EMBEDDING_DIM, HOP_NS
+from coeval.manifest import StreamSpec
+from coeval.samples import Modality
+from coeval.time import NodeNs
+from coeval.wire import Block, encode_block
+from coeval_edge.config import NodeConfig
+from coeval_edge.encoder import Encoder
+from coeval_edge.pipeline import HopEncoder, StreamPipeline
+from coeval_edge.publish import Publisher
+from coeval_edge.recording import open_recording
+from coeval_edge.replay import Pace, Reading, ReplaySource
+from coeval_edge.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+QUEUE_LENGTH = 64
+
+
+class NamedEncoder(HopEncoder, Protocol):
+    """An encoder that says which one it is."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the encoder's file, hexadecimal."""
+
+
+LoadEncoder = Callable[[Modality, Path | None], NamedEncoder]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What a run of a node came to."""
+
+    num_blocks: int
+    """Blocks that the broker acknowledged."""
+    num_dropped: int
+    """Samples and blocks dropped, each of them logged."""
+
+
+def describe(
+    spec: StreamSpec, *, encoder: NamedEncoder, boot_id: int, recording: str
+) -> dict[str, object]:
+    """A stream's descriptor."""
+    features = feature_spec(spec.modality)
+    return {
+        "stream": spec.id,
+        "modality": spec.modality,
+        "hop_ns": HOP_NS,
+        "dim": EMBEDDING_DIM,
+        "encoder": {"id": f"{spec.modality}-{encoder.sha256[:12]}", "sha256": encoder.sha256},
+        "features": {
+            "version": features.version,
+            "dim": features.dim,
+            "sha256": features.sha256,
+        },
+        "units": dict(spec.units) if isinstance(spec.units, Mapping) else spec.units,
+        "timestamps": f"replay of recording {recording}: the stamps in its files",
+        "boot": f"{boot_id:016x}",
+    }
+
+
+class Node:
+    """Replays a node of a recording into a session."""
+
+    def __init__(self, config: NodeConfig, *, load_encoder: LoadEncoder = Encoder.load) -> None:
+        """Open everything that can fail before anything is published.
+
+        Args:
+            config: the node's configuration.
+            load_encoder: gives a fresh encoder of a modality; the path is None where the one
+                that ships is meant.
+
+        Raises:
+            BadRecording: the recording, its node or a stream cannot be used.
+            EncoderMismatch: an encoder was made for other features.
+        """
+        self.config = config
+        self.boot_id = secrets.randbits(64)
+        replay = config.replay
+        recording = open_recording(replay.recording)
+        self._source = ReplaySource(
+            recording,
+            config.id,
+            streams=replay.streams,
+            offset_s=replay.offset_s,
+            skew_ppm=replay.skew_ppm,
+            loop=replay.loop,
+        )
+        self._pipelines: dict[str, StreamPipeline] = {}
+        self._descriptors: dict[str, dict[str, object]] = {}
+        for spec in self._source.streams:
+            encoder = load_encoder(spec.modality, config.encoders.get(spec.modality))
+            self._pipelines[spec.id] = StreamPipeline(
+                make_extractor(spec.modality),
+                encoder,
+                name=f"{config.id}/{spec.id}",
+                boot_id=self.boot_id,
+                block_hops=config.block_hops,
+            )
+            self._descriptors[spec.id] = describe(
+                spec, encoder=encoder, boot_id=self.boot_id, recording=recording.manifest.name
+            )
+        self._readings: queue.Queue[Reading | CoevalError | None] = queue.Queue(QUEUE_LENGTH)
+
+    def run(self, stop: threading.Event) -> NodeReport:
+        """Replay until the end, or until `stop` is set; then wait for the acknowledgements.
+
+        Raises:
+            BadRecording: a file turned out unreadable; what came before it is published.
+            CoevalError: the broker did not take everything in time.
+            BadConfig: the spool cannot be used.
+        """
+        config = self.config
+        with ExitStack() as stack:
+            folder = config.spool
+            if folder is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coeval-")))
+            spool = Spool(folder, max_bytes=config.spool_max_bytes)
+            stack.callback(spool.close)
+            publisher = Publisher(
+                address=BrokerAddress.parse(config.broker),
+                topics=config.topics,
+                node=config.id,
+                boot_id=self.boot_id,
+                spool=spool,
+                descriptors=self._descriptors,
+                birth={"software": __version__, "streams": list(self._pipelines)},
+            )
+            publisher.start()
+            failure: CoevalError | None = None
+            try:
+                failure = self._pump(spool, publisher, stop)
+            finally:
+                num_left = publisher.close(drain_s=config.drain_s)
+            if failure is not None:
+                raise failure
+            if num_left:
+                kept = "lost" if config.spool is None else f"kept in {folder}"
+                raise CoevalError(
+                    f"node {config.id}: the broker at {config.broker} did not acknowledge "
+                    f"{num_left} blocks within {config.drain_s:g} s; they are {kept}"
+                )
+            dropped = sum(pipeline.num_dropped for pipeline in self._pipelines.values())
+            return NodeReport(
+                num_blocks=publisher.num_published, num_dropped=dropped + spool.dropped
+            )
+
+    def _pump(
+        self, spool: Spool, publisher: Publisher, stop: threading.Event
+    ) -> CoevalError | None:
+        """Carry readings through the pipelines into the spool; what ended the source early."""
+        ended = threading.Event()
+        source = threading.Thread(
+            target=self._read, args=(stop, ended), name=f"coeval[{self.config.id}].source"
+        )
+        source.start()
+        now_node_ns = NodeNs(0)
+        failure: CoevalError | None = None
+        try:
+            while (item := self._readings.get()) is not None:
+                if isinstance(item, CoevalError):
+                    failure = item
+                    continue
+                now_node_ns = item.now_node_ns
+                for stream, pipeline in self._pipelines.items():
+                    if stream == item.stream.id:
+                        blocks = pipeline.push(item.sample, now_node_ns=now_node_ns)
+                    else:
+                        blocks = pipeline.advance(now_node_ns)
+                    self._keep(stream, blocks, spool, publisher)
+            for stream, pipeline in self._pipelines.items():
+                self._keep(stream, pipeline.flush(now_node_ns=now_node_ns), spool, publisher)
+        finally:
+            ended.set()
+            source.join()
+        return failure
+
+    def _keep(self, stream: str, blocks: list[Block], spool: Spool, publisher: Publisher) -> None:
+        topic = self.config.topics.block(self.config.id, stream)
+        for block in blocks:
+            spool.append(topic, encode_block(block))
+            publisher.wake()
+
+    def _read(self, stop: threading.Event, ended: threading.Event) -> None:
+        """The source thread: puts readings, then a failure where there was one, then None."""
+        pace = Pace(speed=self.config.replay.speed, stop=stop)
+        try:
+            for reading in self._source.readings(pace):
+                if not self._put(reading, ended):
+                    return
+        except CoevalError as exc:
+            self._put(exc, ended)
+        except Exception as exc:  # the queue's reader must learn that nothing more comes
+            logger.exception("source failed node=%s", self.config.id)
+            self._put(CoevalError(f"node {self.config.id}: source failed: {exc!r}"), ended)
+        finally:
+            self._put(None, ended)
+
+    def _put(self, item: Reading | CoevalError | None, ended: threading.Event) -> bool:
+        """Queue an item, waiting for room; False where nobody reads any more."""
+        while not ended.is_set():
+            try:
+                self._readings.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,132 @@
+"""One stream on the node: samples in, sealed blocks out; a plain object without I/O.
+
+sample → features → encoder → block. Rows are gathered until a block is full, so that the
+encoder runs once a block; a gap in the rows seals the block early.
+"""
+
+import logging
+from typing import Protocol
+
+import numpy as np
+
+from coeval.features import Extractor
+from coeval.hops import HOP_NS, Hops, join
+from coeval.samples import Sample
+from coeval.time import NodeNs
+from coeval.wire import Block
+
+logger = logging.getLogger(__name__)
+
+BLOCK_HOPS = 10
+"""Rows in a block: half a second, 368 bytes."""
+
+LARGEST = float(np.finfo(np.float16).max)
+"""What float16 holds; comparing with it also finds NaN."""
+
+
+class HopEncoder(Protocol):
+    """Turns a stream's rows of features into embeddings, one a row."""
+
+    def push(self, hops: Hops, /) -> list[Hops]:
+        """Embeddings of the next rows."""
+
+
+class StreamPipeline:
+    """Features, encoder and blocks of one stream."""
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        encoder: HopEncoder,
+        *,
+        name: str,
+        boot_id: int,
+        block_hops: int = BLOCK_HOPS,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            extractor: a fresh extractor of the stream's modality.
+            encoder: a fresh encoder of the modality.
+            name: the stream, for messages.
+            boot_id: number of this run of the node.
+            block_hops: rows in a full block.
+        """
+        self.name = name
+        self.num_samples = 0
+        self.num_dropped = 0
+        """Samples, and blocks of rows, that could not be used."""
+        self._extractor, self._encoder = extractor, encoder
+        self._boot_id, self._block_hops = boot_id, block_hops
+        self._waiting: list[Hops] = []
+        self._seq = 0
+
+    def push(self, sample: Sample, *, now_node_ns: NodeNs) -> list[Block]:
+        """Add a sample; take the blocks it completes. A sample that cannot be used is dropped."""
+        self.num_samples += 1
+        try:
+            rows = self._extractor.push(sample)
+        except ValueError as exc:
+            self._drop(str(exc))
+            return []
+        return self._add(rows, now_node_ns=now_node_ns)
+
+    def advance(self, now_node_ns: NodeNs) -> list[Block]:
+        """Take the blocks that the mere passing of time completes: silence is information."""
+        return self._add(self._extractor.advance(now_node_ns), now_node_ns=now_node_ns)
+
+    def flush(self, *, now_node_ns: NodeNs) -> list[Block]:
+        """Take all that is left, the last block full or not."""
+        blocks = self._add(self._extractor.flush(), now_node_ns=now_node_ns)
+        rest, self._waiting = self._waiting, []
+        return blocks + [block for part in rest for block in self._seal(part, now_node_ns)]
+
+    def _add(self, rows: list[Hops], *, now_node_ns: NodeNs) -> list[Block]:
+        if not rows:
+            return []
+        blocks: list[Block] = []
+        runs = join(self._waiting + rows)
+        self._waiting = []
+        for number, run in enumerate(runs, start=1):
+            is_last = number == len(runs)
+            for first in range(0, len(run.rows), self._block_hops):
+                part = Hops(
+                    t0_node_ns=NodeNs(run.t0_node_ns + first * HOP_NS),
+                    rows=run.rows[first : first + self._block_hops],
+                )
+                if is_last and len(part.rows) < self._block_hops:
+                    self._waiting = [part]
+                else:
+                    blocks += self._seal(part, now_node_ns)
+        return blocks
+
+    def _seal(self, part: Hops, now_node_ns: NodeNs) -> list[Block]:
+        """Encode rows into a block; rows or embeddings that are not finite are dropped."""
+        if not np.isfinite(part.rows).all():
+            self._drop("features are not finite")
+            return []
+        blocks = []
+        for hops in self._encoder.push(part):
+            if not (np.abs(hops.rows) <= LARGEST).all():
+                self._drop("embeddings are not finite, or too large for float16")
+                continue
+            blocks.append(
+                Block(
+                    boot_id=self._boot_id,
+                    seq=self._seq,
+                    t0_node_ns=hops.t0_node_ns,
+                    hop_ns=HOP_NS,
+                    clock_node_ns=now_node_ns,
+                    embeddings=hops.rows,
+                )
+            )
+            self._seq += 1
+        return blocks
+
+    def _drop(self, reason: str) -> None:
+        """Count what is dropped; log the first, the second, the fourth … of them."""
+        self.num_dropped += 1
+        if self.num_dropped & (self.num_dropped - 1) == 0:
+            logger.warning(
+                "sample dropped stream=%s total=%d reason=%s", self.name, self.num_dropped, reason
+            )
