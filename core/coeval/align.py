@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from coeval.errors import NotEnoughEvidence
 from coeval.hops import HOP_NS, Hops
-from coeval.jumps import JumpFit, find_jump, lag_at
-from coeval.placing import PairLine, solve_lines
+from coeval.jumps import JumpFit, find_jump
 from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
+from coeval.placing import PairLine, solve_lines
 from coeval.samples import AudioBlock, Modality
 from coeval.signals import SignalTrack, signal_surface
 from coeval.time import NS_PER_S, ClockLine, RefNs
@@ -176,7 +176,9 @@ def align_tracks(
         raise NotEnoughEvidence(
             f"reference node {reference!r} has no stream; nodes with streams: {sorted(by_node)}"
         )
-    dense = {id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node}
+    dense = {
+        id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node
+    }
     pairs = list(itertools.combinations(by_node, 2))
     works: dict[tuple[str, str], PairWork] = {}
     for k, (first, second) in enumerate(pairs):
@@ -194,7 +196,10 @@ def align_tracks(
         nodes=nodes,
         pairs=tuple(
             PairEstimate(
-                first=work.first, second=work.second, fit=work.fit, streams=work.streams,
+                first=work.first,
+                second=work.second,
+                fit=work.fit,
+                streams=work.streams,
                 accepted=is_sure(work.fit),
             )
             for work in works.values()
@@ -249,8 +254,11 @@ def compare_nodes(
     compared: list[str] = []
     for a, b in itertools.product(first, second):
         scores = window_scores(
-            dense[id(a)], dense[id(b)], window_hops=window_hops,
-            lowest_lag=lowest_hop, highest_lag=highest_hop,
+            dense[id(a)],
+            dense[id(b)],
+            window_hops=window_hops,
+            lowest_lag=lowest_hop,
+            highest_lag=highest_hop,
         )
         mids = (dense[id(a)].first_hop + (np.arange(len(scores)) + 0.5) * window_hops) * HOP_NS
         surface = tempered(Surface(mids_ns=mids, scores=scores * usable))
@@ -317,6 +325,11 @@ class Place:
     fit: LineFit | None
     """What said so; None for the reference."""
 
+    @property
+    def margin(self) -> float:
+        """How far the place stands out of all others."""
+        return np.inf if self.fit is None else self.fit.margin
+
 
 def place_nodes(
     works: Mapping[tuple[str, str], PairWork], names: Sequence[str], *, reference: str
@@ -336,7 +349,7 @@ def place_nodes(
         sure = {name: place for name, place in candidates.items() if is_sure(place.fit)}
         if not sure:
             return placed
-        name = max(sure, key=lambda key: sure[key].fit.margin if sure[key].fit else 0.0)
+        name = max(sure, key=lambda key: sure[key].margin)
         placed[name] = sure[name]
 
 
@@ -361,9 +374,7 @@ def best_place(
     total = np.zeros(len(axis))
     for low, curve in curves:
         total += np.interp(axis, low + np.arange(len(curve)) * LAG_STEP_NS, curve, left=0, right=0)
-    search = LineSearch(
-        t_mid_ns=0.0, skews_ppm=np.zeros(1), sums=total[None, :].astype(np.float32)
-    )
+    search = LineSearch(t_mid_ns=0.0, skews_ppm=np.zeros(1), sums=total[None, :].astype(np.float32))
     grid = LagGrid(lowest_ns=round(lowest), step_ns=LAG_STEP_NS, num_lags=len(axis))
     fit = fit_peak(search, grid)
     return None if fit is None else Place(lag_ns=fit.lag_ns, fit=fit)
@@ -404,14 +415,12 @@ def estimate_nodes(
     solved = solve_lines(lines, list(placed), reference=reference, t0_ns=float(start_ns))
     for name, (offset_ns, skew_ppm, covariance) in solved.items():
         jump = jumps.get(name)
-        steps = ()
+        steps: tuple[Jump, ...] = ()
         if jump is not None:
             steps = (Jump(t_ref_ns=RefNs(round(jump.t_ns)), delta_ns=jump.delta_ns),)
         estimates[name] = NodeEstimate(
             status="locked",
-            line=ClockLine(
-                t0_ref_ns=RefNs(start_ns), offset_ns=offset_ns, skew_ppb=skew_ppm * 1e3
-            ),
+            line=ClockLine(t0_ref_ns=RefNs(start_ns), offset_ns=offset_ns, skew_ppb=skew_ppm * 1e3),
             ci95_ns=1.96 * float(np.sqrt(covariance[0, 0])),
             skew_ci95_ppb=1.96e3 * float(np.sqrt(covariance[1, 1])),
             jumps=steps,

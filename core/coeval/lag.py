@@ -42,11 +42,14 @@ class DenseStream:
 def highpass(rows: FloatArray) -> FloatArray:
     """Subtract the mean of the surrounding HIGHPASS_HOPS rows (fewer at the ends)."""
     half = HIGHPASS_HOPS // 2
-    total = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
+    total = np.concatenate(
+        [np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)]
+    )
     index = np.arange(len(rows))
     low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(rows))
     mean = (total[high] - total[low]) / (high - low)[:, None]
-    return (rows - mean).astype(np.float32)
+    filtered: FloatArray = (rows - mean).astype(np.float32)
+    return filtered
 
 
 def densify(parts: list[Hops]) -> DenseStream:

@@ -25,7 +25,7 @@ RIVAL_DISTANCE_S = 0.4
 class Surface:
     """Scores of consecutive windows over lags."""
 
-    mids_ns: NDArray[np.float64]
+    mids_ns: NDArray[np.floating]
     """Middles of the windows on the first stream's clock, shape (W,)."""
     scores: NDArray[np.float32]
     """Nats, shape (W, L); 0 where the two streams say nothing."""
@@ -53,7 +53,7 @@ class LineSearch:
 
     t_mid_ns: float
     """Instant on the first stream's clock at which the lags of `curve` hold."""
-    skews_ppm: NDArray[np.float64]
+    skews_ppm: NDArray[np.floating]
     """Skews tried, shape (K,)."""
     sums: NDArray[np.float32]
     """Score of each skew and lag, prior included, shape (K, L)."""
@@ -142,8 +142,9 @@ def spread_of(curve: NDArray[np.floating]) -> float:
     return float(1.4826 * np.median(np.abs(seen - np.median(seen))))
 
 
-def fit_peak(search: LineSearch, grid: LagGrid, *, near: tuple[int, int] | None = None
-             ) -> LineFit | None:
+def fit_peak(
+    search: LineSearch, grid: LagGrid, *, near: tuple[int, int] | None = None
+) -> LineFit | None:
     """The best line, between the grid's points, with the covariance of its peak.
 
     Args:
@@ -159,17 +160,19 @@ def fit_peak(search: LineSearch, grid: LagGrid, *, near: tuple[int, int] | None 
     if high <= low:
         return None
     window = search.sums[:, low:high]
-    k, column = np.unravel_index(int(window.argmax()), window.shape)
-    column = int(column) + low
+    k, column = divmod(int(window.argmax()), window.shape[1])
+    column += low
     peak = float(search.sums[k, column])
     curve = search.curve
     spread = spread_of(curve)
     if spread <= 0 or peak <= 0:
         return None
     rival_steps = round(RIVAL_DISTANCE_S * 1e9 / grid.step_ns)
-    elsewhere = np.concatenate([curve[: max(column - rival_steps, 0)], curve[column + rival_steps :]])
+    elsewhere = np.concatenate(
+        [curve[: max(column - rival_steps, 0)], curve[column + rival_steps :]]
+    )
     rival = float(elsewhere.max()) if len(elsewhere) else 0.0
-    shift, skew_shift, covariance = peak_shape(search, int(k), column)
+    shift, skew_shift, covariance = peak_shape(search, k, column)
     spacing = float(search.skews_ppm[1] - search.skews_ppm[0]) if len(search.skews_ppm) > 1 else 0.0
     scale = np.array([grid.step_ns, spacing or 1.0])
     return LineFit(
@@ -185,9 +188,7 @@ def fit_peak(search: LineSearch, grid: LagGrid, *, near: tuple[int, int] | None 
     )
 
 
-def peak_shape(
-    search: LineSearch, k: int, column: int
-) -> tuple[float, float, NDArray[np.float64]]:
+def peak_shape(search: LineSearch, k: int, column: int) -> tuple[float, float, NDArray[np.float64]]:
     """Sub-grid position and covariance from the quadratic through the peak's neighbours.
 
     Returns:
@@ -203,8 +204,10 @@ def peak_shape(
     down, up = sums[k - 1, column], sums[k + 1, column]
     skew_bend = max(2 * centre - down - up, 1e-6)
     twist = 0.25 * (
-        sums[k + 1, column + 1] - sums[k + 1, column - 1]
-        - sums[k - 1, column + 1] + sums[k - 1, column - 1]
+        sums[k + 1, column + 1]
+        - sums[k + 1, column - 1]
+        - sums[k - 1, column + 1]
+        + sums[k - 1, column - 1]
     )
     information = np.array([[bend, -twist], [-twist, skew_bend]])
     limit = 0.95 * np.sqrt(bend * skew_bend)

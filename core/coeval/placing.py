@@ -16,7 +16,7 @@ LARGEST_RESIDUAL_SIGMAS = 4.0
 """A pair that disagrees with all others by more counts less and less (Huber weights)."""
 ROUNDS = 5
 
-NodeState = tuple[float, float, NDArray[np.float64]]
+NodeState = tuple[float, float, NDArray[np.floating]]
 """Offset in ns, skew in ppm, their covariance (2, 2)."""
 
 
@@ -51,7 +51,7 @@ def solve_lines(
         return {}
     used = [line for line in lines if line.first in tied and line.second in tied]
     weights = np.ones(len(used))
-    state = np.zeros(2 * len(index))
+    state: NDArray[np.floating] = np.zeros(2 * len(index))
     information = np.eye(len(state))
     for _ in range(ROUNDS):
         information = np.zeros((len(state), len(state)))
@@ -65,7 +65,9 @@ def solve_lines(
             vector += design.T @ precision @ np.array([line.lag_ns, line.skew_ppm])
         state = np.linalg.solve(information + 1e-18 * np.eye(len(state)), vector)
         for m, line in enumerate(used):
-            miss = np.array([line.lag_ns, line.skew_ppm]) - design_of(line, index, t0_ns=t0_ns) @ state
+            miss = (
+                np.array([line.lag_ns, line.skew_ppm]) - design_of(line, index, t0_ns=t0_ns) @ state
+            )
             sigmas = float(np.sqrt(miss @ np.linalg.solve(line.covariance, miss)))
             weights[m] = min(1.0, LARGEST_RESIDUAL_SIGMAS / max(sigmas, 1e-9))
     covariance = np.linalg.inv(information)

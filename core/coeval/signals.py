@@ -82,8 +82,12 @@ def to_grid(
     if smoothing > 1:
         kernel = np.ones(smoothing) / smoothing
         values = np.stack(
-            [np.convolve(np.pad(v, smoothing, mode="edge"), kernel, "same")[smoothing:-smoothing]
-             for v in values.T], axis=1)
+            [
+                np.convolve(np.pad(v, smoothing, mode="edge"), kernel, "same")[smoothing:-smoothing]
+                for v in values.T
+            ],
+            axis=1,
+        )
         if smoothing % 2 == 0:  # an even kernel is centred half a reading late
             where = where - 0.5 * NS_PER_S / track.rate_hz
     return first, np.stack([np.interp(at, where, channel) for channel in values.T], axis=1)
@@ -113,7 +117,9 @@ def whiten(rows: NDArray[np.float64], *, step_ns: int, highest_hz: float) -> Blo
     channels: list[NDArray[np.float64]] = []
     for channel in (*spectrum.T, *derived.T):
         power = np.abs(channel) ** 2
-        smooth = np.convolve(np.pad(power, width // 2, mode="reflect"), np.ones(width) / width, "valid")
+        smooth = np.convolve(
+            np.pad(power, width // 2, mode="reflect"), np.ones(width) / width, "valid"
+        )
         flat = channel * band / (smooth + 1e-4 * (smooth * band).max() + 1e-30) ** (WHITENING / 2)
         signal = np.fft.irfft(flat, size)[:n]
         spread = signal.std()
@@ -187,7 +193,8 @@ def energy_between(
     total = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows**2, axis=0)])
     low, high = np.clip(low, 0, len(rows)), np.clip(high, 0, len(rows))
     floor = 1e-3 * total[-1] + 1e-12
-    return np.maximum(total[high] - total[low], floor)
+    energy: NDArray[np.float64] = np.maximum(total[high] - total[low], floor)
+    return energy
 
 
 def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface | None:

@@ -197,7 +197,8 @@ def phat(
     times = start_ns + np.arange(num) * (NS_PER_S / stage.rate_hz)
     sound_a = sound_at(a, times, rate_hz=stage.rate_hz)
     sound_b = sound_at(
-        b, times + line.lag_ns + line.skew_ppm * 1e-6 * (times - line.t_mid_ns),
+        b,
+        times + line.lag_ns + line.skew_ppm * 1e-6 * (times - line.t_mid_ns),
         rate_hz=stage.rate_hz,
     )
     if sound_a.std() < 1e-5 or sound_b.std() < 1e-5:
@@ -218,7 +219,7 @@ def phat(
 
 
 def sound_at(
-    blocks: Sequence[AudioBlock], times_ns: NDArray[np.float64], *, rate_hz: float
+    blocks: Sequence[AudioBlock], times_ns: NDArray[np.floating], *, rate_hz: float
 ) -> FloatArray:
     """Sound at given node times, low-passed to the rate, cubic between samples; 0 where none."""
     out = np.zeros(len(times_ns), np.float32)

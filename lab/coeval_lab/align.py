@@ -1,13 +1,13 @@
 """Offline alignment: a recording in, every node's clock against the reference out."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from coeval.align import NodeEstimate, SessionEstimate, align_tracks
+from coeval.align import NodeEstimate, SessionEstimate, StreamTrack, align_tracks
 from coeval.errors import BadConfig
-from coeval.time import NS_PER_S
+from coeval.time import NS_PER_S, ClockLine
 from coeval_edge.recording import Recording
 from coeval_lab.tracks import tracks_of
 
@@ -21,6 +21,8 @@ class Alignment:
 
     estimate: SessionEstimate
     """The nodes' clocks."""
+    tracks: Sequence[StreamTrack]
+    """What was compared."""
     elapsed_s: float
     """Wall time it took."""
 
@@ -28,14 +30,16 @@ class Alignment:
 def align_recording(
     recording: Recording,
     *,
+    method: str = "joint",
     reference: str | None = None,
     max_offset_s: float = 60.0,
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Alignment:
     """Align a recording by its content.
 
     Args:
         recording: an open recording.
+        method: evidence to use: joint, hardware, network or content.
         reference: the node whose clock is the timeline; None: the first one listed.
         max_offset_s: how far from equal stamps offsets are searched.
         progress: called with the share done, 0…1.
@@ -56,7 +60,7 @@ def align_recording(
         max_offset_s=max_offset_s,
         progress=lambda share: progress(DECODING_SHARE + (1 - DECODING_SHARE) * share),
     )
-    return Alignment(estimate=estimate, elapsed_s=time.monotonic() - started)
+    return Alignment(estimate=estimate, tracks=tracks, elapsed_s=time.monotonic() - started)
 
 
 def seconds(ns: float | None) -> float | None:
@@ -71,7 +75,9 @@ def node_to_json(node: NodeEstimate) -> dict[str, Any]:
         "offset_s": seconds(node.line.offset_ns) if node.line else None,
         "skew_ppm": round(node.line.skew_ppb * 1e-3, 4) if node.line else None,
         "ci95_s": seconds(node.ci95_ns),
-        "skew_ci95_ppm": None if node.skew_ci95_ppb is None else round(node.skew_ci95_ppb * 1e-3, 4),
+        "skew_ci95_ppm": None
+        if node.skew_ci95_ppb is None
+        else round(node.skew_ci95_ppb * 1e-3, 4),
         "jumps": [
             {"at_s": seconds(jump.t_ref_ns), "jump_s": seconds(jump.delta_ns)}
             for jump in node.jumps
@@ -88,3 +94,19 @@ def alignment_to_json(alignment: Alignment) -> dict[str, Any]:
         "nodes": {name: node_to_json(node) for name, node in estimate.nodes.items()},
         "elapsed_s": round(alignment.elapsed_s, 3),
     }
+
+
+def node_segments(estimate: SessionEstimate) -> dict[str, list[tuple[int, ClockLine]]]:
+    """Each placed node's lines by the node time from which they hold, a new one at each jump."""
+    segments: dict[str, list[tuple[int, ClockLine]]] = {}
+    for name, node in estimate.nodes.items():
+        if node.line is None:
+            continue
+        line = node.line
+        segments[name] = [(int(line.to_node(line.t0_ref_ns)) - NS_PER_S * 10**6, line)]
+        for jump in node.jumps:
+            after = replace(line, offset_ns=line.offset_ns + jump.delta_ns)
+            begins = int(min(line.to_node(jump.t_ref_ns), after.to_node(jump.t_ref_ns)))
+            segments[name].append((begins, after))
+            line = after
+    return segments

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from coeval.align import StreamTrack
-from coeval.features import make_extractor
+from coeval.features import Extractor, make_extractor
 from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import Hops, join
@@ -43,9 +43,8 @@ def tracks_of(
 
 def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -> StreamTrack:
     """One stream's track; the waveform only where another node has sound to compare it with."""
-    extractor = make_extractor(stream.modality)
-    if isinstance(extractor, VideoFeatures):
-        extractor = VideoFeatures(keep_motion=True)
+    video = VideoFeatures(keep_motion=True) if stream.modality == "video" else None
+    extractor: Extractor = video or make_extractor(stream.modality)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
     for sample in read_samples(recording, stream):
@@ -57,8 +56,8 @@ def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -
     if stream.modality == "audio" and with_waveform:
         waveform = tuple(read_waveform(recording, stream).blocks())
     signals = None
-    if isinstance(extractor, VideoFeatures):
-        signals = motion_signals(extractor)
+    if video is not None:
+        signals = motion_signals(video)
     elif readings:
         signals = reading_signals(readings)
     return StreamTrack(
@@ -74,9 +73,7 @@ def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -
 def embed(rows: list[Hops], modality: Modality) -> list[Hops]:
     """Embeddings of runs of feature rows."""
     encoder = Encoder.load(modality)
-    return [
-        Hops(t0_node_ns=run.t0_node_ns, rows=encoder.encode(run.rows)) for run in join(rows)
-    ]
+    return [Hops(t0_node_ns=run.t0_node_ns, rows=encoder.encode(run.rows)) for run in join(rows)]
 
 
 def motion_signals(features: VideoFeatures) -> SignalTrack | None:

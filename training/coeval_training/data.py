@@ -164,7 +164,7 @@ def draw_batch(
     present = {slot: np.zeros(num_scenes, np.bool_) for slot in SLOTS}
     for b, scene in enumerate(chosen):
         length = max(len(stream.rows) for stream in scene.values())
-        base = rng.integers(0, max(length - crop_hops - longest_shift_hops, 0) + 1)
+        base = int(rng.integers(0, max(length - crop_hops - longest_shift_hops, 0) + 1))
         for slot, stream in scene.items():
             start = base + int(rng.integers(0, longest_shift_hops + 1))
             low, high = start - context_hops, start + crop_hops

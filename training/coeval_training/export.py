@@ -43,7 +43,10 @@ def current_commit() -> str:
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],
-            capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -88,8 +91,13 @@ def export_one(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
         torch.onnx.export(
-            shipped, (rows,), str(partial), dynamo=False, opset_version=17,
-            input_names=["rows"], output_names=["embeddings"],
+            shipped,
+            (rows,),
+            str(partial),
+            dynamo=False,
+            opset_version=17,
+            input_names=["rows"],
+            output_names=["embeddings"],
             dynamic_axes={"rows": {0: "batch"}, "embeddings": {0: "batch"}},
         )
     model = onnx.load(str(partial))
@@ -97,9 +105,7 @@ def export_one(
         model, {"feature_spec": spec.to_json(), "feature_sha256": spec.sha256, **provenance}
     )
     onnx.save(model, str(partial))
-    session = onnxruntime.InferenceSession(
-        partial.read_bytes(), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(partial.read_bytes(), providers=["CPUExecutionProvider"])
     more = torch.randn((3, WINDOW_HOPS, spec.dim), generator=torch.Generator().manual_seed(1))
     (answered,) = session.run(None, {"rows": more.numpy()})
     with torch.no_grad():

@@ -48,8 +48,10 @@ class LocalAttention(nn.Module):
         age = ATTENTION_HOPS + torch.arange(ATTENTION_HOPS)[:, None]
         age = age - torch.arange(2 * ATTENTION_HOPS)[None, :]
         hidden = torch.where((age >= 0) & (age < ATTENTION_HOPS), 0.0, -1e4)
+        self.mask: Tensor
         self.register_buffer("mask", hidden, persistent=False)
         self.age_bias = nn.Parameter(torch.zeros(HEADS, ATTENTION_HOPS))
+        self.age: Tensor
         self.register_buffer("age", age.clamp(0, ATTENTION_HOPS - 1), persistent=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -61,7 +63,8 @@ class LocalAttention(nn.Module):
         before = torch.zeros_like(k[:, :1])
         k = torch.cat([torch.cat([before, k[:, :-1]], 1), k], dim=3)
         v = torch.cat([torch.cat([before, v[:, :-1]], 1), v], dim=3)
-        scores = q @ k.transpose(-1, -2) * width**-0.5 + self.mask + self.age_bias[:, self.age]
+        bias = self.age_bias.index_select(1, self.age.flatten()).reshape(HEADS, *self.age.shape)
+        scores = q @ k.transpose(-1, -2) * width**-0.5 + self.mask + bias
         seen = (scores.softmax(-1) @ v).permute(0, 1, 3, 2, 4).reshape(B, T, HIDDEN)
         attended: Tensor = x_BTD + self.out(seen)
         return attended

@@ -20,8 +20,8 @@ from coeval.features import DIMS
 from coeval.samples import MODALITIES
 from coeval_edge.encoder import CONTEXT_HOPS
 from coeval_training.data import SLOTS, Batch, StreamRows, draw_batch, make_scenes
-from coeval_training.material import draw_scene, read_recordings
 from coeval_training.losses import forgetting, highpass, lag_loss, lag_scores
+from coeval_training.material import draw_scene, read_recordings
 from coeval_training.model import ATTENTION_HOPS, Encoder
 
 PAIRS = tuple(itertools.combinations(SLOTS, 2))
@@ -66,9 +66,15 @@ class Encoders(nn.Module):
         super().__init__()
         self.of = nn.ModuleDict({name: Encoder(DIMS[name]) for name in MODALITIES})
 
+    def encoder(self, slot: str) -> Encoder:
+        """The encoder that a slot's rows take."""
+        encoder = self.of[SLOTS[slot]]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
     def embed(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings of every slot after the context, shape (B, T, E); slots may share encoders."""
-        return {slot: self.of[SLOTS[slot]](x)[:, CONTEXT_HOPS:] for slot, x in rows.items()}
+        return {slot: self.encoder(slot)(x)[:, CONTEXT_HOPS:] for slot, x in rows.items()}
 
 
 def pair_losses(
@@ -90,8 +96,9 @@ def pair_losses(
     return losses
 
 
-def to_tensors(batch: Batch, device: torch.device, rng: np.random.Generator, noise: float
-               ) -> dict[str, Tensor]:
+def to_tensors(
+    batch: Batch, device: torch.device, rng: np.random.Generator, noise: float
+) -> dict[str, Tensor]:
     """Rows as tensors, with noise and dropped stretches on the present ones."""
     tensors: dict[str, Tensor] = {}
     for slot, rows in batch.rows.items():
@@ -107,7 +114,9 @@ def to_tensors(batch: Batch, device: torch.device, rng: np.random.Generator, noi
 
 @torch.no_grad()
 def validate(
-    encoders: Encoders, scenes: list[dict[str, StreamRows]], config: TrainConfig,
+    encoders: Encoders,
+    scenes: list[dict[str, StreamRows]],
+    config: TrainConfig,
     device: torch.device,
 ) -> dict[str, dict[str, float]]:
     """Error of the highest-scoring lag on scenes never trained on, by pair."""
@@ -148,7 +157,7 @@ def train(
     recordings_folder: Path | None,
     workers: int,
     say: Callable[[str], None],
-    progress: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Path:
     """Train the encoders; returns the path of the last checkpoint.
 
@@ -165,8 +174,10 @@ def train(
         folder / "scenes", range(config.num_scenes), duration_s=config.scene_s, workers=workers
     )
     held_out = make_scenes(
-        folder / "scenes", range(900_000, 900_000 + config.num_validation),
-        duration_s=config.scene_s, workers=workers,
+        folder / "scenes",
+        range(900_000, 900_000 + config.num_validation),
+        duration_s=config.scene_s,
+        workers=workers,
     )
     recordings = read_recordings(recordings_folder, seed=config.seed)
     say(f"{len(scenes)} generated scenes, {len(recordings)} real recordings")
@@ -183,7 +194,6 @@ def train(
             say(f"resuming at step {first_step}")
     max_lag = config.crop_hops // 2
     ceiling = math.log(4 * max_lag + 2)
-    running: dict[tuple[str, str], float] = {}
     started = time.monotonic()
     for step in range(first_step, config.steps):
         share = step / config.steps
@@ -207,17 +217,17 @@ def train(
         tensors = to_tensors(batch, device, rng, config.row_noise)
         embeddings = encoders.embed(tensors)
         losses = pair_losses(embeddings, batch, max_lag=max_lag, device=device)
-        lost = sum(
-            forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.of[SLOTS[slot]].reconstruct(e))
-            for slot, e in embeddings.items()
-        )
+        lost = torch.stack(
+            [
+                forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.encoder(slot).reconstruct(e))
+                for slot, e in embeddings.items()
+            ]
+        ).sum()
         loss = torch.stack(list(losses.values())).mean() + config.forgetting_weight * lost
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
         optimiser.step()
-        for pair, value in losses.items():
-            running[pair] = 0.98 * running.get(pair, ceiling) + 0.02 * value.item()
         progress((step + 1) / config.steps)
         if (step + 1) % 100 == 0 or step + 1 == config.steps:
             results = validate(encoders, held_out, config, device)
@@ -227,8 +237,11 @@ def train(
                 f"{time.monotonic() - started:.0f} s; % within 100 ms: {within}"
             )
             state = {
-                "config": asdict(config), "step": step + 1, "encoders": encoders.state_dict(),
-                "optimiser": optimiser.state_dict(), "results": results,
+                "config": asdict(config),
+                "step": step + 1,
+                "encoders": encoders.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "results": results,
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").rename(checkpoint)

@@ -12,7 +12,6 @@ from coeval_training.curves import plot_curves
 from coeval_training.train import TrainConfig
 from coeval_training.train import train as run_training
 
-
 DEFAULTS = TrainConfig()
 
 
@@ -25,9 +24,7 @@ def train(
         typer.Option(help="Folder of real recordings; those named in material.py are used."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = DEFAULTS.steps,
-    scenes: Annotated[
-        int, typer.Option(min=8, help="Generated scenes.")
-    ] = DEFAULTS.num_scenes,
+    scenes: Annotated[int, typer.Option(min=8, help="Generated scenes.")] = DEFAULTS.num_scenes,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and order.")] = DEFAULTS.seed,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that render scenes.")
@@ -37,7 +34,12 @@ def train(
     console = Console(stderr=True)
     if recordings is None and Path("../shared/recordings").is_dir():
         recordings = Path("../shared/recordings")
-    columns = (TextColumn("training"), BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn())
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        "{task.percentage:>3.0f}%",
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("train", total=1.0)
         checkpoint = run_training(

@@ -14,7 +14,7 @@ from coeval.hops import HOP_NS, Hops
 from coeval.samples import Modality
 
 VERSIONS: dict[Modality, int] = {"text": 1, "image": 1, "video": 1, "audio": 1, "metadata": 1}
-"""Raised whenever a modality's rows change in value: an encoder trained on the old ones is refused."""
+"""Raised whenever a modality's rows change: an encoder trained on the old ones is refused."""
 
 DIMS: dict[Modality, int] = {
     "text": text.DIM,

@@ -4,6 +4,8 @@ A row holds log-mel levels of the hop's two halves (2 × 24 bands), the broadban
 four quarters, and the level of the whole; each against its running mean.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,14 +32,16 @@ DIM = 2 * NUM_BANDS + QUARTERS + 1 + 1
 
 def mel_weights() -> FloatArray:
     """Triangular mel filters over FFT bins, shape (FFT_SAMPLES/2 + 1, NUM_BANDS)."""
-    mel_edges = np.linspace(*(2595 * np.log10(1 + np.array([LOWEST_HZ, HIGHEST_HZ]) / 700)), 26)
+    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (LOWEST_HZ, HIGHEST_HZ))
+    mel_edges = np.linspace(lowest, highest, NUM_BANDS + 2)
     edges_hz = 700 * (10 ** (mel_edges / 2595) - 1)
     bins_hz = np.arange(FFT_SAMPLES // 2 + 1) * RATE_HZ / FFT_SAMPLES
     low, mid, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rising = (bins_hz[:, None] - low) / (mid - low)
     falling = (high - bins_hz[:, None]) / (high - mid)
-    weights: FloatArray = np.maximum(np.minimum(rising, falling), 0.0).astype(np.float32)
-    return weights / np.maximum(weights.sum(axis=0), 1e-6)
+    weights = np.maximum(np.minimum(rising, falling), 0.0).astype(np.float32)
+    normalised: FloatArray = weights / np.maximum(weights.sum(axis=0), 1e-6)
+    return normalised
 
 
 class AudioFeatures:
@@ -71,12 +75,14 @@ class AudioFeatures:
         if num_frames <= 0:
             return []
         frames = np.lib.stride_tricks.sliding_window_view(self._pending, WINDOW_SAMPLES)
-        frames = frames[:: STEP_SAMPLES][:num_frames] * self._window
+        frames = frames[::STEP_SAMPLES][:num_frames] * self._window
         power = np.abs(np.fft.rfft(frames, FFT_SAMPLES, axis=1)).astype(np.float32) ** 2
         levels = np.log(power @ self._mel / WINDOW_SAMPLES + LEVEL_FLOOR)
         middles = np.arange(num_frames) * STEP_SAMPLES + WINDOW_SAMPLES / 2
-        edges_ns = self._pending_t_ns + (np.append(middles, middles[-1] + STEP_SAMPLES)
-                                         - STEP_SAMPLES / 2) * step_ns
+        edges_ns = (
+            self._pending_t_ns
+            + (np.append(middles, middles[-1] + STEP_SAMPLES) - STEP_SAMPLES / 2) * step_ns
+        )
         edges = np.round(edges_ns).astype(np.int64)
         self._pending = self._pending[num_frames * STEP_SAMPLES :]
         self._pending_t_ns += num_frames * STEP_SAMPLES * step_ns
@@ -97,9 +103,12 @@ class AudioFeatures:
         """Gather quarter-hop rows into whole hops."""
         done: list[Hops] = []
         for part in quarters:
-            if self._quarters and self._quarters[-1].t0_node_ns + len(
-                self._quarters[-1].rows
-            ) * (HOP_NS // QUARTERS) != part.t0_node_ns:
+            if (
+                self._quarters
+                and self._quarters[-1].t0_node_ns
+                + len(self._quarters[-1].rows) * (HOP_NS // QUARTERS)
+                != part.t0_node_ns
+            ):
                 self._quarters = []
             start = part.t0_node_ns if not self._quarters else self._quarters[0].t0_node_ns
             rows = np.concatenate([q.rows for q in self._quarters] + [part.rows])

@@ -134,4 +134,5 @@ def mean_over_hops(
     rows = np.diff(at_edges, axis=0)
     coverage = rows[:, -1:]
     rows[:, :-1] /= np.where(coverage > 1e-9, coverage, 1.0)
-    return rows.astype(np.float32)
+    means: FloatArray = rows.astype(np.float32)
+    return means

@@ -21,7 +21,8 @@ STEPS_PER_LEVEL = 3
 
 def to_float(grey: NDArray[np.uint8]) -> FloatArray:
     """Brightness 0…1, shape as given."""
-    return grey.astype(np.float32) / 255.0
+    brightness: FloatArray = grey.astype(np.float32) / np.float32(255.0)
+    return brightness
 
 
 def cells(pictures: FloatArray) -> FloatArray:
@@ -31,7 +32,8 @@ def cells(pictures: FloatArray) -> FloatArray:
     down = np.linspace(0, height, CELLS_DOWN + 1).astype(int)[:-1]
     sums = np.add.reduceat(np.add.reduceat(pictures, down, axis=1), across, axis=2)
     areas = np.diff(np.append(down, height))[:, None] * np.diff(np.append(across, width))
-    return (sums / areas).reshape(n, NUM_CELLS).astype(np.float32)
+    means: FloatArray = (sums / areas).reshape(n, NUM_CELLS).astype(np.float32)
+    return means
 
 
 def layout(pictures: FloatArray) -> FloatArray:

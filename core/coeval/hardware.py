@@ -1,0 +1,119 @@
+"""Hardware evidence of clocks: PPS edges with known reference time, and shared electrical edges.
+
+In: times of edges. Out: a line of one clock against another. Sign: offset = node − reference;
+positive: the node is fast.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval.errors import NotEnoughEvidence
+from coeval.samples import IntArray
+
+LEAST_EDGES = 3
+OUTLIER_SIGMAS = 4.0
+SHARED_EDGE_SIGMA_NS = 20_000.0
+"""Kernel time stamps of one edge on two machines: some 10 µs of interrupt latency each."""
+MATCH_NS = 2_000_000
+"""Two nodes' edges that fit one offset to within this are the same edge (2 ms)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeLine:
+    """A clock's line through edges."""
+
+    t_ns: float
+    """Instant of the other clock at which `offset_ns` holds."""
+    offset_ns: float
+    """This clock − the other; positive: this one is fast."""
+    skew_ppm: float
+    """Same sign."""
+    covariance: NDArray[np.floating]
+    """Of (offset ns, skew ppm), shape (2, 2)."""
+    num_rejected: int
+    """Edges that disagreed with the line and were left out."""
+
+
+def fit_edges(
+    t_node_ns: IntArray, t_other_ns: IntArray, sigma_ns: NDArray[np.floating]
+) -> EdgeLine:
+    """Fit offset and skew to paired edges: weighted least squares, outliers left out.
+
+    Args:
+        t_node_ns: times on the node's clock, shape (n,).
+        t_other_ns: times of the same edges on the other clock, shape (n,).
+        sigma_ns: standard deviation of each edge's stamp, shape (n,).
+
+    Raises:
+        NotEnoughEvidence: fewer than 3 edges, or they share one instant; no line is invented.
+    """
+    if len(t_node_ns) < LEAST_EDGES or len(set(t_other_ns.tolist())) < LEAST_EDGES:
+        raise NotEnoughEvidence(
+            f"{len(t_node_ns)} edges at {len(set(t_other_ns.tolist()))} instants; a line needs 3"
+        )
+    middle = float(np.mean(t_other_ns - t_other_ns[0])) + float(t_other_ns[0])
+    difference = (t_node_ns - t_other_ns).astype(np.float64)
+    base = float(np.median(difference))
+    design = np.stack([np.ones(len(difference)), (t_other_ns - middle) * 1e-6], axis=1)
+    y = difference - base
+    keep = np.ones(len(y), np.bool_)
+    for _ in range(6):
+        weights = keep / sigma_ns**2
+        information = (design.T * weights) @ design
+        solution = np.linalg.lstsq(information, (design.T * weights) @ y, rcond=None)[0]
+        residual = np.abs(y - design @ solution)
+        scatter = 1.4826 * float(np.median(residual[keep]))
+        again = residual <= OUTLIER_SIGMAS * np.maximum(sigma_ns, scatter)
+        if again.sum() < LEAST_EDGES or (again == keep).all():
+            break
+        keep = again
+    # Edges that scatter more than they claim widen the interval.
+    excess = max(1.0, float(np.mean((residual[keep] / sigma_ns[keep]) ** 2)))
+    weights = keep / sigma_ns**2
+    covariance = np.linalg.inv((design.T * weights) @ design) * excess
+    return EdgeLine(
+        t_ns=middle,
+        offset_ns=base + float(solution[0]),
+        skew_ppm=float(solution[1]),
+        covariance=covariance,
+        num_rejected=int((~keep).sum()),
+    )
+
+
+def match_edges(
+    t_first_ns: IntArray, t_second_ns: IntArray, *, expected_ns: float | None = None
+) -> tuple[IntArray, IntArray]:
+    """Pair the edges of one electrical line as two nodes stamped them.
+
+    The offset that most pairs agree on decides; a regular pulse agrees with many, so an expected
+    offset breaks the tie, and without one a tie is refused.
+
+    Returns:
+        Times of the matched edges on the first and on the second clock.
+
+    Raises:
+        NotEnoughEvidence: fewer than 3 edges match, or several offsets match as many.
+    """
+    differences = (t_second_ns[None, :] - t_first_ns[:, None]).ravel()
+    votes = Counter((differences // MATCH_NS).tolist())
+    both = Counter({bin_: votes[bin_] + votes.get(bin_ + 1, 0) for bin_ in votes})
+    most = max(both.values(), default=0)
+    best = [bin_ for bin_, count in both.items() if count == most]
+    clusters = [bin_ for bin_ in best if bin_ - 1 not in best]
+    if most < LEAST_EDGES:
+        raise NotEnoughEvidence(f"only {most} shared edges match; an offset needs 3")
+    if len(clusters) > 1 and expected_ns is None:
+        raise NotEnoughEvidence(
+            f"shared edges fit {len(clusters)} offsets equally well (a regular pulse?); "
+            "irregular edges or content evidence would decide"
+        )
+    near = expected_ns if expected_ns is not None else (clusters[0] + 1) * MATCH_NS
+    chosen = min(clusters, key=lambda bin_: abs((bin_ + 1) * MATCH_NS - near))
+    offset = (chosen + 1) * MATCH_NS
+    nearest = np.abs(t_second_ns[None, :] - t_first_ns[:, None] - offset)
+    index = nearest.argmin(axis=1)
+    matched = nearest[np.arange(len(t_first_ns)), index] <= MATCH_NS
+    return t_first_ns[matched], t_second_ns[index[matched]]

@@ -1,0 +1,105 @@
+"""`coeval align`: files that were never synchronised, put on one timeline."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from coeval.errors import BadConfig
+from coeval_edge.aligned import write_aligned
+from coeval_edge.recording import open_recording
+from coeval_lab.align import Alignment, align_recording, alignment_to_json, node_segments
+
+STATUS_STYLE = {"locked": "green", "unsure": "yellow", "unrelated": "red"}
+
+
+class Method(StrEnum):
+    """Which evidence may be used."""
+
+    joint = "joint"
+    hardware = "hardware"
+    network = "network"
+    content = "content"
+
+
+def align(
+    recording: Annotated[
+        Path, typer.Argument(metavar="REC", help="Recording folder (recording.json and files).")
+    ],
+    method: Annotated[Method, typer.Option(help="Evidence to use.")] = Method.joint,
+    reference: Annotated[
+        str | None, typer.Option(help="Node whose clock is the timeline; default: the first.")
+    ] = None,
+    max_offset: Annotated[
+        float, typer.Option(min=0.1, help="Search content offsets up to this many seconds.")
+    ] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the aligned recording to this new folder.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG report to this file.")] = None,
+) -> None:
+    """Estimate every node's offset and skew, and say how sure they are."""
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise BadConfig(f"--plot {plot}: expected a file ending in .png")
+    console = Console(stderr=True)
+    opened = open_recording(recording)
+    columns = (TextColumn("aligning"), BarColumn(), "{task.percentage:>3.0f}%", TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=as_json) as bar:
+        task = bar.add_task("align", total=1.0)
+        alignment = align_recording(
+            opened,
+            method=method.value,
+            reference=reference,
+            max_offset_s=max_offset,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    if as_json:
+        typer.echo(json.dumps(alignment_to_json(alignment)))
+    else:
+        print_table(alignment)
+    if out is not None:
+        lines = node_segments(alignment.estimate)
+        write_aligned(opened, lines, out, reference=alignment.estimate.reference)
+        left = sorted(set(opened.manifest.nodes) - set(lines) - {alignment.estimate.reference})
+        note = f"; copied unchanged, not aligned: {', '.join(left)}" if left else ""
+        console.print(f"aligned recording: {out}{note}", highlight=False)
+    if plot is not None:
+        from coeval_lab.align_plot import plot_alignment  # matplotlib only where it is asked for
+
+        plot_alignment(alignment, plot)
+        console.print(f"report: {plot}", highlight=False)
+
+
+def print_table(alignment: Alignment) -> None:
+    """The estimate for people."""
+    estimate = alignment.estimate
+    table = Table(title=f"clocks against {estimate.reference} (positive: the node is fast)")
+    for heading in ("node", "status", "offset s", "± 95% s", "skew ppm", "jumps", "evidence"):
+        table.add_column(heading, justify="left" if heading in ("node", "status") else "right")
+    for name, node in estimate.nodes.items():
+        known = node.line is not None and node.ci95_ns is not None
+        table.add_row(
+            name,
+            f"[{STATUS_STYLE[node.status]}]{node.status}[/]",
+            f"{node.line.offset_ns * 1e-9:+.6f}" if known and node.line else "–",
+            f"{node.ci95_ns * 1e-9:.6f}" if node.ci95_ns is not None else "–",
+            f"{node.line.skew_ppb * 1e-3:+.2f}" if node.line else "–",
+            ", ".join(f"{jump.delta_ns * 1e-9:+.3f}" for jump in node.jumps) or "none",
+            ", ".join(node.evidence) or "none",
+        )
+    console = Console()
+    console.print(table)
+    unsure = [name for name, node in estimate.nodes.items() if node.status != "locked"]
+    if unsure:
+        console.print(
+            f"no offset for {', '.join(unsure)}: their content does not tell. Longer material "
+            "with more shared events, or --max-offset if the clocks are further apart, may help.",
+            highlight=False,
+        )
+    console.print(f"{alignment.elapsed_s:.1f} s", style="dim")

@@ -1,0 +1,31 @@
+"""`coeval export`: the trained encoders as the ONNX files that the nodes run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import coeval_edge
+from coeval.errors import BadConfig
+from coeval_training.export import export_all
+from coeval_training.model_card import write_model_card
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="Made by `coeval train`.")] = Path(
+        "runs/encoders/checkpoint.pt"
+    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the ONNX files; default: inside the package.")
+    ] = None,
+) -> None:
+    """Write the encoders as ONNX, with parity checked and a model card beside them."""
+    if not checkpoint.exists():
+        raise BadConfig(f"--checkpoint {checkpoint}: no such file; make it with `coeval train`")
+    folder = out or Path(coeval_edge.__path__[0]) / "models"
+    paths = export_all(checkpoint, folder)
+    console = Console(stderr=True)
+    for modality, path in paths.items():
+        console.print(f"{modality}: {path} ({path.stat().st_size / 1e3:.0f} kB)", highlight=False)
+    console.print(f"model card: {write_model_card(checkpoint, folder)}", highlight=False)
