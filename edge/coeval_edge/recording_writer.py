@@ -71,6 +71,7 @@ class RecordingWriter:
         order = np.argsort(t_ns, kind="stable")
         moved = int((np.diff(t_ns) < 0).sum())
         keep = order[np.diff(t_ns[order], prepend=t_ns[order[:1]] - 1) > 0]
+        infinite = int(np.isinf(values[keep]).sum())
         values = np.where(np.isinf(values), np.nan, values)[keep]
         seen = ~np.isnan(values).all(axis=0)
         if not len(keep) or not seen.any():
@@ -81,7 +82,6 @@ class RecordingWriter:
             self.notes.append(f"{stream_id}: time went back {moved} times; sorted")
         if len(keep) < len(t_ns):
             self.notes.append(f"{stream_id}: {len(t_ns) - len(keep)} rows repeat a time; left out")
-        infinite = int(np.isinf(values).sum())
         if infinite:
             self.notes.append(f"{stream_id}: {infinite} infinite readings; made missing")
         names = _column_names(columns)

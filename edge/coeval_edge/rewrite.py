@@ -47,6 +47,7 @@ def new_recording(out: Path) -> Iterator[Path]:
     Raises:
         BadRecording: `out` is there already and not an empty folder, or cannot be made.
     """
+    out = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadRecording(f"{out}: is there already; give a new or empty folder")
     try:

@@ -48,7 +48,7 @@ def gpmf_payloads(path: Path) -> list[Payload]:
             for stream in (*container.streams.video, *container.streams.audio)
             if stream.duration is not None and stream.time_base is not None
         ]
-        end_ns = round(max(ends_s, default=0) * NS_PER_S)
+        end_ns = round(max(ends_s, default=0) * NS_PER_S) - start_ns
         tracks = list(container.streams.data)
         for packet in container.demux(tracks) if tracks else ():
             data = bytes(packet)

@@ -23,7 +23,8 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
         BadRecording: it is no ULog file, or broken.
     """
     try:
-        log = ULog(str(path))
+        with path.open("rb") as file:  # opened here: pyulog leaves one open that it cannot read
+            log = ULog(file)
     except Exception as exc:  # pyulog raises whatever struct, numpy and its own checks do
         raise BadRecording(f"{path}: cannot be read as ULog: {exc}") from exc
     node = writer.add_node(path.stem)

@@ -6,6 +6,7 @@ a perfect clock; so it is asked for raw stamps. A stream whose offsets give a go
 the recorder's clock; any other stream keeps its own clock and is a node of its own.
 """
 
+import gzip
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,19 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
         BadRecording: it is no XDF file, or broken.
     """
     try:
-        streams, _ = pyxdf.load_xdf(
-            str(path), synchronize_clocks=False, dejitter_timestamps=False, verbose=False
-        )
+        # opened here: pyxdf leaves a file open that it cannot read
+        with gzip.open(path) if path.suffix == ".xdfz" else path.open("rb") as file:
+            streams, _ = pyxdf.load_xdf(
+                file, synchronize_clocks=False, dejitter_timestamps=False, verbose=False
+            )
     except Exception as exc:  # pyxdf raises whatever struct, gzip and XML do
         raise BadRecording(f"{path}: cannot be read as XDF: {exc}") from exc
     recorder = writer.add_node("recorder")
     for stream in streams:
-        info = {key: (value[0] if value else None) for key, value in stream["info"].items()}
+        info = {
+            key: value[0] if isinstance(value, list) and value else None
+            for key, value in stream["info"].items()
+        }
         name = str(info.get("name") or info.get("type") or "stream")
         stamps_s = np.asarray(stream["time_stamps"], dtype=np.float64)
         if not len(stamps_s):

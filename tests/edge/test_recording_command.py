@@ -1,0 +1,111 @@
+"""`coeval recording` on the command line: what it prints, and one line when it fails."""
+
+import json
+import sys
+
+import pytest
+
+from coeval.cli import main
+
+
+@pytest.fixture
+def coeval(monkeypatch, capsys):
+    """Run the command; its exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["coeval", "recording", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def walk(maker):
+    maker.text("imu.csv", "t,gx,gy\n0.5,1,2\n0.6,1,2\n0.7,3,4\n")
+    maker.text("log.csv", "t,text\n0.25,[start]\n")
+    return maker.manifest(
+        {"id": "imu", "modality": "metadata", "file": "imu.csv", "units": "rad/s"},
+        {"id": "log", "node": "cam", "modality": "text", "file": "log.csv"},
+        licence="CC-BY-4.0",
+        truth={"nodes": {"cam": {"offset_s": 0, "skew_ppm": 0}}, "sigma_s": 0.005, "how": "[one]"},
+    )
+
+
+def test_info_shows_streams_licence_and_truth(coeval, walk):
+    code, out, err = coeval("info", walk)
+    assert code == 0, err
+    for word in ("imu", "metadata", "rad/s", "CC-BY-4.0", "±5 ms (1σ): [one]", "cam: offset"):
+        assert word in out
+
+
+def test_info_as_json_is_for_programs(coeval, walk):
+    code, out, _ = coeval("info", walk, "--json")
+    described = json.loads(out)
+    assert code == 0
+    imu = described["streams"][0]
+    assert (imu["samples"], imu["t_first_s"], imu["t_last_s"]) == (3, 0.5, 0.7)
+    assert imu["rate_hz"] == pytest.approx(10.0)
+    assert described["streams"][1]["rate_hz"] is None
+    assert described["truth"]["sigma_s"] == 0.005
+
+
+def test_skew_writes_a_copy_and_says_its_truth(coeval, walk, tmp_path):
+    out_path = tmp_path / "wrong"
+    code, out, err = coeval(
+        *("skew", walk, out_path, "--node", "cam", "--offset", "3.217", "--skew-ppm", "41"),
+        *("--jump-at", "40", "--jump", "0.25", "--json"),
+    )
+    assert code == 0, err
+    cam = json.loads(out)["truth"]["nodes"]["cam"]
+    assert cam == {
+        "offset_s": 3.217,
+        "skew_ppm": 41.0,
+        "jumps": [{"at_s": 40.0, "by_s": 0.25}],
+    }
+    assert (out_path / "log.csv").read_text() == "t,text\n3.467,[start]\n"
+
+
+def test_a_negative_offset_is_an_ordinary_value(coeval, walk, tmp_path):
+    code, _, err = coeval("skew", walk, tmp_path / "x", "--node", "cam", "--offset", "-2")
+    assert code == 0, err
+    assert "offset -2.000000 s" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("skew", "REC", "OUT", "--node", "hat"), 1, "no node 'hat'"),
+        (("skew", "REC", "OUT", "--node", "cam", "--jump", "1"), 2, "go together"),
+        (("skew", "REC", "OUT", "--node", "cam", "--skew-ppm", "1e6"), 2, "skew must be within"),
+        (("skew", "REC", "REC", "--node", "cam"), 1, "is there already"),
+        (("skew", "REC", "OUT"), 2, "--node"),
+        (("info", "OUT"), 1, "no such folder"),
+        (("import", "OUT", "OUT"), 1, "no such file"),
+        (("import", "REC/imu.csv", "OUT", "--format", "wav"), 2, "unknown format 'wav'"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_without_a_traceback(
+    coeval, walk, tmp_path, arguments, code, says
+):
+    places = {"REC": str(walk), "OUT": str(tmp_path / "out"), "REC/imu.csv": walk / "imu.csv"}
+    got, out, err = coeval(*(places.get(argument, argument) for argument in arguments))
+    assert got == code
+    assert says in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_import_turns_files_into_a_recording(coeval, walk, tmp_path):
+    code, out, err = coeval(
+        "import", walk / "imu.csv", walk / "log.csv", tmp_path / "out", "--json"
+    )
+    assert code == 0, err
+    streams = json.loads(out)["streams"]
+    assert [(s["id"], s["node"], s["modality"]) for s in streams] == [
+        ("imu", "imu", "metadata"),
+        ("log", "log", "text"),
+    ]
