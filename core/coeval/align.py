@@ -124,7 +124,12 @@ class SessionEstimate:
     """What each pair said."""
 
 
-@dataclass(slots=True, kw_only=True)
+UNSURE = NodeEstimate(
+    status="unsure", line=None, ci95_ns=None, skew_ci95_ppb=None, jumps=(), evidence=()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairWork:
     """A pair of nodes while the estimate is being made."""
 
@@ -148,14 +153,18 @@ def align_tracks(
     tracks: Sequence[StreamTrack],
     *,
     reference: str,
+    evidence: Sequence[PairLine] = (),
+    content: bool = True,
     max_offset_s: float = 60.0,
     progress: Callable[[float], None] | None = None,
 ) -> SessionEstimate:
-    """Estimate every node's offset and skew from what the streams show.
+    """Estimate every node's offset and skew from what the streams show, and other evidence.
 
     Args:
         tracks: the streams; those of one node share its clock.
         reference: the node whose clock is the timeline.
+        evidence: lines between clocks from hardware and network evidence.
+        content: whether the streams' content is evidence.
         max_offset_s: offsets up to this far from equal stamps are searched; where two nodes'
             stamps do not even overlap (other epochs), from equal starts.
         progress: called with the share done, 0…1.
@@ -176,19 +185,12 @@ def align_tracks(
         raise NotEnoughEvidence(
             f"reference node {reference!r} has no stream; nodes with streams: {sorted(by_node)}"
         )
-    dense = {
-        id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node
-    }
-    pairs = list(itertools.combinations(by_node, 2))
-    works: dict[tuple[str, str], PairWork] = {}
-    for k, (first, second) in enumerate(pairs):
-        work = compare_nodes(by_node[first], by_node[second], dense, max_offset_s=max_offset_s)
-        if work is not None:
-            works[first, second] = work
-        if progress is not None:
-            progress((k + 1) / (len(pairs) + 1))
-    placed = place_nodes(works, list(by_node), reference=reference)
-    nodes = estimate_nodes(works, placed, by_node, reference=reference)
+    works = compare_all(by_node, max_offset_s=max_offset_s, progress=progress) if content else {}
+    start_ns = node_span(by_node[reference])[0] if by_node[reference] else 0
+    placed = place_nodes(works, list(by_node), tied_by(evidence, reference, start_ns))
+    nodes = estimate_nodes(
+        works, placed, by_node, evidence, reference=reference, start_ns=float(start_ns)
+    )
     if progress is not None:
         progress(1.0)
     return SessionEstimate(
@@ -205,6 +207,34 @@ def align_tracks(
             for work in works.values()
         ),
     )
+
+
+def compare_all(
+    by_node: Mapping[str, Sequence[StreamTrack]],
+    *,
+    max_offset_s: float,
+    progress: Callable[[float], None] | None,
+) -> dict[tuple[str, str], PairWork]:
+    """Scores of every pair of nodes that has something to compare."""
+    dense = {
+        id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node
+    }
+    pairs = list(itertools.combinations(by_node, 2))
+    works: dict[tuple[str, str], PairWork] = {}
+    for k, (first, second) in enumerate(pairs):
+        work = compare_nodes(by_node[first], by_node[second], dense, max_offset_s=max_offset_s)
+        if work is not None:
+            works[first, second] = work
+        if progress is not None:
+            progress((k + 1) / (len(pairs) + 1))
+    return works
+
+
+def tied_by(evidence: Sequence[PairLine], reference: str, start_ns: int) -> dict[str, "Place"]:
+    """The reference, and the nodes that hardware or network evidence already ties to it."""
+    solved = solve_lines(evidence, reference=reference, t0_ns=float(start_ns))
+    places = {name: Place(lag_ns=state[0], fit=None) for name, state in solved.items()}
+    return places | {reference: Place(lag_ns=0.0, fit=None)}
 
 
 def is_sure(fit: LineFit | None) -> bool:
@@ -332,14 +362,21 @@ class Place:
 
 
 def place_nodes(
-    works: Mapping[tuple[str, str], PairWork], names: Sequence[str], *, reference: str
+    works: Mapping[tuple[str, str], PairWork],
+    names: Sequence[str],
+    tied: Mapping[str, Place],
 ) -> dict[str, Place]:
     """Place nodes one after the other, the surest next, by all nodes placed before.
 
+    Args:
+        works: content of the pairs.
+        names: the nodes.
+        tied: places of the reference and of what is known already.
+
     Returns:
-        The places of the nodes that could be placed surely, the reference included.
+        The places of the nodes that could be placed surely, those of `tied` included.
     """
-    placed = {reference: Place(lag_ns=0.0, fit=None)}
+    placed = dict(tied)
     while True:
         candidates = {
             name: place
@@ -384,49 +421,64 @@ def estimate_nodes(
     works: Mapping[tuple[str, str], PairWork],
     placed: Mapping[str, Place],
     by_node: Mapping[str, Sequence[StreamTrack]],
+    evidence: Sequence[PairLine],
     *,
     reference: str,
+    start_ns: float,
 ) -> dict[str, NodeEstimate]:
     """Offsets, skews, intervals and steps of the placed nodes; `unsure` for the others."""
-    unsure = NodeEstimate(
-        status="unsure", line=None, ci95_ns=None, skew_ci95_ppb=None, jumps=(), evidence=()
-    )
-    estimates = {name: unsure for name in by_node if name != reference}
-    if len(placed) < 2:
-        return estimates
-    start_ns = node_span(by_node[reference])[0]
-    lines: list[PairLine] = []
-    jumps: dict[str, JumpFit] = {}
+    lines, jumps = list(evidence), {}
     for (first, second), work in works.items():
         if first not in placed or second not in placed:
             continue
-        if reference in (first, second):
-            jump = find_jump(work.surfaces, work.grid, start_ns=work.start_ns, stop_ns=work.stop_ns)
-            if jump is not None:
-                jumps[second if first == reference else first] = jump
-                if first == reference:
-                    lines.append(pair_line(first, second, jump.before, sharpened=False))
-                continue
-        expected = placed[second].lag_ns - placed[first].lag_ns
-        line = line_near(work, expected, by_node)
-        if line is not None:
-            # A line holds at an instant of its first node's clock; the solver counts on one.
-            lines.append(replace(line, t_ns=line.t_ns - placed[first].lag_ns))
-    solved = solve_lines(lines, list(placed), reference=reference, t0_ns=float(start_ns))
-    for name, (offset_ns, skew_ppm, covariance) in solved.items():
-        jump = jumps.get(name)
-        steps: tuple[Jump, ...] = ()
+        jump = jump_of(work, reference=reference)
         if jump is not None:
-            steps = (Jump(t_ref_ns=RefNs(round(jump.t_ns)), delta_ns=jump.delta_ns),)
+            jumps[second] = jump
+            lines.append(pair_line(first, second, jump.before, sharpened=False))
+            continue
+        line = line_near(work, placed[second].lag_ns - placed[first].lag_ns, by_node)
+        if line is not None:
+            lines.append(line)
+    solved = solve_lines(lines, reference=reference, t0_ns=start_ns)
+    kinds = kinds_of(lines)
+    estimates: dict[str, NodeEstimate] = {}
+    for name in by_node:
+        if name == reference:
+            continue
+        if name not in solved:
+            estimates[name] = UNSURE
+            continue
+        offset_ns, skew_ppm, covariance = solved[name]
+        jump = jumps.get(name)
         estimates[name] = NodeEstimate(
             status="locked",
-            line=ClockLine(t0_ref_ns=RefNs(start_ns), offset_ns=offset_ns, skew_ppb=skew_ppm * 1e3),
+            line=ClockLine(
+                t0_ref_ns=RefNs(round(start_ns)), offset_ns=offset_ns, skew_ppb=skew_ppm * 1e3
+            ),
             ci95_ns=1.96 * float(np.sqrt(covariance[0, 0])),
             skew_ci95_ppb=1.96e3 * float(np.sqrt(covariance[1, 1])),
-            jumps=steps,
-            evidence=("content",),
+            jumps=()
+            if jump is None
+            else (Jump(t_ref_ns=RefNs(round(jump.t_ns)), delta_ns=jump.delta_ns),),
+            evidence=tuple(sorted(kinds.get(name, ()))),
         )
     return estimates
+
+
+def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
+    """The kinds of evidence that speak of each clock."""
+    kinds: dict[str, set[str]] = {}
+    for line in lines:
+        for name in (line.first, line.second):
+            kinds.setdefault(name, set()).add(line.kind)
+    return kinds
+
+
+def jump_of(work: PairWork, *, reference: str) -> JumpFit | None:
+    """A step of the second node's clock against the reference, if the pair shows one."""
+    if work.first != reference:
+        return None
+    return find_jump(work.surfaces, work.grid, start_ns=work.start_ns, stop_ns=work.stop_ns)
 
 
 def line_near(
@@ -456,7 +508,8 @@ def pair_line(first: str, second: str, fit: LineFit, *, sharpened: bool) -> Pair
     return PairLine(
         first=first,
         second=second,
-        t_ns=fit.t_mid_ns,
+        kind="content",
+        t_second_ns=fit.t_mid_ns + fit.lag_ns,
         lag_ns=fit.lag_ns,
         skew_ppm=fit.skew_ppm,
         covariance=covariance,

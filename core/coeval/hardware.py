@@ -31,7 +31,7 @@ class EdgeLine:
     """This clock − the other; positive: this one is fast."""
     skew_ppm: float
     """Same sign."""
-    covariance: NDArray[np.floating]
+    covariance: NDArray[np.float64]
     """Of (offset ns, skew ppm), shape (2, 2)."""
     num_rejected: int
     """Edges that disagreed with the line and were left out."""

@@ -17,6 +17,12 @@ FORMAT = "coeval-recording/1"
 NOT_IN_AN_ID = re.compile(r"[/+#\x00-\x1f\x7f]")
 """An id is one level of an MQTT topic (MQTT 3.1.1, section 4.7): no separator, no wildcard."""
 
+LARGEST_NUMBER = 4e9
+"""Seconds, hertz or ppm: beyond this (126 years as seconds) it is another unit, and its
+nanoseconds would not fit 64 bits."""
+
+SLOWEST_HZ = 1e-6
+
 Extra = Mapping[str, object]
 
 
@@ -172,8 +178,13 @@ class _Fields:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadRecording(f"{self.where}: {key!r} must be a number, got {_kind(value)}")
-        if not math.isfinite(value):
-            raise BadRecording(f"{self.where}: {key!r} must be finite, got {value}")
+        if isinstance(value, int):
+            value = float(max(min(value, 10**10), -(10**10)))  # a float holds no larger whole one
+        if not math.isfinite(value) or abs(value) > LARGEST_NUMBER:
+            raise BadRecording(
+                f"{self.where}: {key!r} must be finite and within ±{LARGEST_NUMBER:g}, "
+                f"got {value:g}"
+            )
         return float(value)
 
     def required_number(self, key: str) -> float:
@@ -222,7 +233,7 @@ def _parse_stream(obj: object, *, where: str) -> StreamSpec:
             f"{where}: unknown modality {modality!r}; expected one of {', '.join(MODALITIES)}"
         )
     rate_hz = fields.number("rate_hz")
-    if rate_hz is not None and rate_hz <= 0:
+    if rate_hz is not None and rate_hz < SLOWEST_HZ:
         raise BadRecording(f"{where}: 'rate_hz' must be positive, got {rate_hz:g}")
     return StreamSpec(
         id=stream_id,

@@ -6,6 +6,7 @@ together give each node's clock, and their covariance. Offset = node − referen
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,60 +21,81 @@ NodeState = tuple[float, float, NDArray[np.floating]]
 """Offset in ns, skew in ppm, their covariance (2, 2)."""
 
 
+EvidenceKind = Literal["hardware", "network", "content"]
+
+UTC, SERVER = "@utc", "@server"
+"""Clocks that are no node of the session, but that evidence may tie nodes to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairLine:
     """Lag of the second node's clock against the first's."""
 
     first: str
+    """The clock that serves as reference of the pair."""
     second: str
-    t_ns: float
-    """Instant at which `lag_ns` holds."""
+    """The other clock."""
+    kind: EvidenceKind
+    """Where the line comes from."""
+    t_second_ns: float
+    """Reading of the second clock at the instant at which `lag_ns` holds."""
     lag_ns: float
     """Second − first; positive: the second is fast."""
     skew_ppm: float
     """Second against first; positive: fast."""
-    covariance: NDArray[np.float64]
+    covariance: NDArray[np.floating]
     """Of (lag, skew), shape (2, 2)."""
 
 
-def solve_lines(
-    lines: Sequence[PairLine], names: Sequence[str], *, reference: str, t0_ns: float
-) -> dict[str, NodeState]:
-    """Offset and skew at `t0_ns` of every node that the lines tie to the reference.
+def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> dict[str, NodeState]:
+    """Offset and skew at `t0_ns` of every clock that the lines tie to the reference.
 
     A prior of TYPICAL_SKEW_PPM on each skew keeps short recordings from inventing one.
+
+    Args:
+        lines: measurements of differences of clocks.
+        reference: the clock that the others are measured against.
+        t0_ns: instant of the reference at which offsets are counted.
     """
-    tied = reachable(lines, reference)
-    index = {name: k for k, name in enumerate(name for name in names if name in tied)}
-    index.pop(reference, None)
-    index = {name: k for k, name in enumerate(index)}
+    rough = rough_offsets(lines, reference)
+    index = {name: k for k, name in enumerate(name for name in rough if name != reference)}
     if not index:
         return {}
-    used = [line for line in lines if line.first in tied and line.second in tied]
+    used = [line for line in lines if line.first in rough and line.second in rough]
+    # Offsets may be years (another epoch): only what the rough ones leave goes through floats.
+    misses = [
+        np.array([line.lag_ns - (rough[line.second] - rough[line.first]), line.skew_ppm])
+        for line in used
+    ]
+    precisions = [np.linalg.inv(line.covariance) for line in used]
     weights = np.ones(len(used))
     state: NDArray[np.floating] = np.zeros(2 * len(index))
     information = np.eye(len(state))
     for _ in range(ROUNDS):
-        information = np.zeros((len(state), len(state)))
+        information = np.diag(np.tile([0.0, TYPICAL_SKEW_PPM**-2], len(index)))
         vector = np.zeros(len(state))
-        for k in index.values():
-            information[2 * k + 1, 2 * k + 1] += TYPICAL_SKEW_PPM**-2
-        for line, weight in zip(used, weights, strict=True):
-            design = design_of(line, index, t0_ns=t0_ns)
-            precision = weight * np.linalg.inv(line.covariance)
-            information += design.T @ precision @ design
-            vector += design.T @ precision @ np.array([line.lag_ns, line.skew_ppm])
-        state = np.linalg.solve(information + 1e-18 * np.eye(len(state)), vector)
-        for m, line in enumerate(used):
-            miss = (
-                np.array([line.lag_ns, line.skew_ppm]) - design_of(line, index, t0_ns=t0_ns) @ state
-            )
-            sigmas = float(np.sqrt(miss @ np.linalg.solve(line.covariance, miss)))
+        designs = []
+        for line, miss, precision, weight in zip(used, misses, precisions, weights, strict=True):
+            k = index.get(line.second)
+            offset_ns, skew = 0.0, 0.0
+            if k is not None:
+                offset_ns, skew = rough[line.second] + float(state[2 * k]), float(state[2 * k + 1])
+            since_t0_ns = (line.t_second_ns - offset_ns - t0_ns) / (1.0 + skew * 1e-6)
+            design = design_of(line, index, since_t0_ns=since_t0_ns)
+            information += weight * design.T @ precision @ design
+            vector += weight * design.T @ precision @ miss
+            designs.append(design)
+        state = np.linalg.solve(information, vector)
+        for m, (design, miss, precision) in enumerate(
+            zip(designs, misses, precisions, strict=True)
+        ):
+            left = miss - design @ state
+            sigmas = float(np.sqrt(left @ precision @ left))
             weights[m] = min(1.0, LARGEST_RESIDUAL_SIGMAS / max(sigmas, 1e-9))
     covariance = np.linalg.inv(information)
     return {
         name: (
-            float(state[2 * k]),
+            rough[name] + float(state[2 * k]),
             float(state[2 * k + 1]),
             covariance[2 * k : 2 * k + 2, 2 * k : 2 * k + 2],
         )
@@ -81,28 +103,28 @@ def solve_lines(
     }
 
 
-def design_of(line: PairLine, index: dict[str, int], *, t0_ns: float) -> NDArray[np.float64]:
+def design_of(line: PairLine, index: dict[str, int], *, since_t0_ns: float) -> NDArray[np.float64]:
     """Rows that turn the states into the line's lag and skew, shape (2, 2·nodes)."""
     design = np.zeros((2, 2 * len(index)))
-    since_t0 = (line.t_ns - t0_ns) * 1e-6
     for name, sign in ((line.second, 1.0), (line.first, -1.0)):
         if name in index:
             k = 2 * index[name]
-            design[0, k], design[0, k + 1] = sign, sign * since_t0
+            design[0, k], design[0, k + 1] = sign, sign * since_t0_ns * 1e-6
             design[1, k + 1] = sign
     return design
 
 
-def reachable(lines: Sequence[PairLine], reference: str) -> set[str]:
-    """The nodes that a chain of lines ties to the reference."""
-    found = {reference}
+def rough_offsets(lines: Sequence[PairLine], reference: str) -> dict[str, float]:
+    """Offset in ns of every clock that a chain of lines ties to the reference, by one chain."""
+    found = {reference: 0.0}
+    waiting = sorted(lines, key=lambda line: float(line.covariance[0, 0]))
     while True:
-        more = {
-            name
-            for line in lines
-            if line.first in found or line.second in found
-            for name in (line.first, line.second)
-        } | found
-        if more == found:
+        line = next(
+            (line for line in waiting if (line.first in found) != (line.second in found)), None
+        )
+        if line is None:
             return found
-        found = more
+        if line.first in found:
+            found[line.second] = found[line.first] + line.lag_ns
+        else:
+            found[line.first] = found[line.second] - line.lag_ns

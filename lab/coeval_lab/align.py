@@ -9,6 +9,7 @@ from coeval.align import NodeEstimate, SessionEstimate, StreamTrack, align_track
 from coeval.errors import BadConfig
 from coeval.time import NS_PER_S, ClockLine
 from coeval_edge.recording import Recording
+from coeval_lab.evidence_files import evidence_of
 from coeval_lab.tracks import tracks_of
 
 DECODING_SHARE = 0.7
@@ -57,6 +58,8 @@ def align_recording(
     estimate = align_tracks(
         tracks,
         reference=reference,
+        evidence=evidence_of(recording, method=method),
+        content=method in ("joint", "content"),
         max_offset_s=max_offset_s,
         progress=lambda share: progress(DECODING_SHARE + (1 - DECODING_SHARE) * share),
     )
