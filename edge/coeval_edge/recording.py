@@ -156,7 +156,7 @@ def _read_manifest(root: Path) -> Manifest:
 
     try:
         obj = json.loads(text, object_pairs_hook=unique)
-    except (json.JSONDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadRecording(f"{path}: invalid JSON: {exc}") from exc
     return parse_manifest(obj, where=str(path))
 
@@ -174,7 +174,11 @@ def check_file(root: Path, file: str, *, where: str) -> None:
             f"{where}: file {file!r} is outside the recording's folder; "
             "name it relative to the folder, without '..'"
         )
-    if not (root / file).is_file():
+    try:
+        found = (root / file).is_file()
+    except OSError as exc:
+        raise BadRecording(f"{where}: file {file!r}: {exc.strerror}") from exc
+    if not found:
         raise BadRecording(f"{where}: no file {file!r} in {root}")
 
 
