@@ -203,7 +203,7 @@ class _Writer:
 
     def _stamps(self, stream: StreamSpec) -> str:
         """Name of a stream's own timestamps CSV in the copy."""
-        file = stream.timestamps or str(PurePosixPath(stream.file).with_suffix(".timestamps.csv"))
+        file = stream.timestamps or f"{stream.id}.timestamps.csv"
         return self._place(file, owner=f"{stream.node}.{stream.id}")
 
     def _video(self, stream: StreamSpec, time_map: TimeMap) -> StreamSpec:
