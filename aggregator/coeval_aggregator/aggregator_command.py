@@ -1,29 +1,15 @@
 """`coeval aggregator`: the server of one session, from flags or a TOML file."""
 
 import logging
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from coeval.stopping import stop_on_signals
 from coeval_aggregator.config import AggregatorConfig, load_aggregator_config
 from coeval_aggregator.service import Aggregator
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set; the second one kills."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return stop
 
 
 def aggregator(

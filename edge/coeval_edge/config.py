@@ -69,10 +69,7 @@ class NodeConfig:
     """Encoder files by modality, in place of those that ship."""
 
     def __post_init__(self) -> None:
-        try:
-            check_node_id(self.id)
-        except BadConfig as exc:
-            raise BadConfig(str(exc)) from exc
+        check_node_id(self.id)
         self.topics  # noqa: B018  checks session and prefix
         BrokerAddress.parse(self.broker)
         if not 1 <= self.block_hops <= MAX_COUNT:

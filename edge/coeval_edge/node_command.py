@@ -1,8 +1,6 @@
 """`coeval node`: one node of a session, from flags or a TOML file."""
 
 import logging
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from coeval.errors import BadConfig
+from coeval.stopping import stop_on_signals
 from coeval_edge.config import NodeConfig, ReplayConfig, load_node_config
 from coeval_edge.node import Node
 
@@ -31,19 +30,6 @@ def merge(
     if node_id is None or "recording" not in given_replay:
         raise BadConfig("say which node: --replay RECORDING --node ID, or --config FILE")
     return NodeConfig(id=node_id, replay=ReplayConfig(**given_replay), **given)
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set, so that a node ends in order; the second one kills."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return stop
 
 
 def node(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from coeval.errors import BadRecording
 from coeval.hops import HOP_NS
 from coeval.manifest import StreamSpec
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Sample, TextLine
@@ -170,8 +171,13 @@ class ReplaySource:
         """
         self.recording = recording
         own = recording.manifest.streams_of(node)
-        chosen = {recording.manifest.stream(stream).id for stream in streams}
-        self.streams = tuple(spec for spec in own if not chosen or spec.id in chosen)
+        for stream in streams:
+            if stream not in {spec.id for spec in own}:
+                raise BadRecording(
+                    f"recording {recording.manifest.name!r} has no stream {stream!r} on node "
+                    f"{node!r}; its streams there are {', '.join(spec.id for spec in own)}"
+                )
+        self.streams = tuple(spec for spec in own if not streams or spec.id in streams)
         self.start_ns = recording_start_ns(recording)
         self.clock = ClockLine(
             t0_ref_ns=RefNs(self.start_ns),
