@@ -23,7 +23,7 @@ from coeval.placing import PairLine, solve_lines
 from coeval.samples import AudioBlock, Modality
 from coeval.signals import SignalTrack, signal_surface
 from coeval.time import NS_PER_S, ClockLine, RefNs
-from coeval.waveform import refine_by_waveform
+from coeval.waveform import refine_by_waveform, sound_surface
 
 Status = Literal["locked", "unsure", "unrelated"]
 
@@ -302,9 +302,13 @@ def compare_nodes(
                 compared.append(f"{a.stream}~{b.stream}")
     if not surfaces:
         return None
-    search = search_lines(
-        surfaces, grid, t_mid_ns=0.5 * (start_a + end_a), span_s=(end_a - start_a) / NS_PER_S
-    )
+    middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
+    search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
+    if not is_sure(fit_peak(search, grid)):
+        sounds = sound_surfaces(first, second, grid, usable)
+        if sounds:
+            surfaces += sounds
+            search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
     return PairWork(
         first=first[0].node,
         second=second[0].node,
@@ -316,6 +320,21 @@ def compare_nodes(
         search=search,
         fit=fit_peak(search, grid),
     )
+
+
+def sound_surfaces(
+    first: Sequence[StreamTrack],
+    second: Sequence[StreamTrack],
+    grid: LagGrid,
+    usable: NDArray[np.float32],
+) -> list[Surface]:
+    """Scores of the sounds themselves: dear, so only where embeddings did not decide."""
+    found = [
+        sound_surface(a.waveform, b.waveform, grid=grid)
+        for a, b in itertools.product(first, second)
+        if a.waveform and b.waveform
+    ]
+    return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
 
 
 def overlapping(

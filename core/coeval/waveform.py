@@ -40,6 +40,16 @@ class Stage:
     """Lags per sample."""
 
 
+LOWEST_HZ = 80.0
+SILENCE = 1e-5
+"""Below −100 dB of full scale there is nothing to compare."""
+
+SEARCH_RATE_HZ = 4_000
+SEARCH_WINDOW_S = 5
+SEARCH_WINDOWS = 8
+CHANCE_Z = 5.5
+"""Half a million lags of noise reach about 5.2 standard deviations."""
+
 STAGES = (
     Stage(rate_hz=4_000, window_s=2.0, reach_s=0.12, skew_sigmas=3.0, oversampling=1),
     Stage(rate_hz=16_000, window_s=4.0, reach_s=0.003, skew_sigmas=4.0, oversampling=4),
@@ -81,6 +91,40 @@ def refine_by_waveform(
             return None
         found = sharper
     return found
+
+
+def sound_surface(
+    a: Sequence[AudioBlock], b: Sequence[AudioBlock], *, grid: LagGrid
+) -> Surface | None:
+    """Scores of two sounds themselves on a coarse lag grid, where embeddings do not decide.
+
+    Returns:
+        Nats for a few windows spread over the first sound; None where they would all be silent.
+    """
+    window_ns = SEARCH_WINDOW_S * NS_PER_S
+    start, stop = float(a[0].t_node_ns), end_ns(a[-1])
+    num_windows = min(int((stop - start) // window_ns), SEARCH_WINDOWS)
+    if num_windows < 1:
+        return None
+    starts = np.linspace(start, stop - window_ns, num_windows)
+    num = round(SEARCH_WINDOW_S * SEARCH_RATE_HZ)
+    step = round(grid.step_ns * SEARCH_RATE_HZ / NS_PER_S)
+    reach = step * grid.num_lags
+    times = np.arange(num + reach) * (NS_PER_S / SEARCH_RATE_HZ)
+    scores = np.zeros((num_windows, grid.num_lags), np.float32)
+    for k, begin in enumerate(starts):
+        sound_a = sound_at(a, begin + times[:num], rate_hz=SEARCH_RATE_HZ)
+        before_ns = begin + grid.lowest_ns - 0.5 * grid.step_ns
+        sound_b = sound_at(b, before_ns + times, rate_hz=SEARCH_RATE_HZ)
+        correlation = flat_correlation(sound_a, sound_b, rate_hz=SEARCH_RATE_HZ, oversampling=1)
+        if correlation is None:
+            continue
+        standing = np.abs(correlation[:reach]).reshape(grid.num_lags, step).max(axis=1)
+        # Noise alone reaches CHANCE_Z somewhere; what stands out more is evidence.
+        scores[k] = 0.5 * np.maximum(standing - CHANCE_Z, 0.0) ** 2
+    if not scores.any():
+        return None
+    return Surface(mids_ns=starts + 0.5 * window_ns, scores=scores)
 
 
 def refine_once(
@@ -201,21 +245,42 @@ def phat(
         times + line.lag_ns + line.skew_ppm * 1e-6 * (times - line.t_mid_ns),
         rate_hz=stage.rate_hz,
     )
-    if sound_a.std() < 1e-5 or sound_b.std() < 1e-5:
+    correlation = flat_correlation(
+        sound_a * np.hanning(num),
+        sound_b * np.hanning(num),
+        rate_hz=stage.rate_hz,
+        oversampling=many,
+        room=2 * reach // many,
+    )
+    if correlation is None:
         return None
-    size = good_fft_size(num + 2 * reach // many)
-    window = np.hanning(num)
-    spectrum_a = np.fft.rfft(sound_a * window, size)
-    spectrum_b = np.fft.rfft(sound_b * window, size)
-    cross = spectrum_a.conj() * spectrum_b
-    hz = np.fft.rfftfreq(size, 1 / stage.rate_hz)
-    band = (hz > 80) & (hz < 0.45 * stage.rate_hz)
+    return np.concatenate([correlation[-reach:], correlation[: reach + 1]]).astype(np.float32)
+
+
+def flat_correlation(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    *,
+    rate_hz: float,
+    oversampling: int,
+    room: int = 0,
+) -> NDArray[np.floating] | None:
+    """GCC-PHAT of two sounds in units of its own noise; index: lag of b, negative ones wrapped.
+
+    Returns:
+        Shape (oversampling · FFT size,), or None where a sound is silent.
+    """
+    if a.std() < SILENCE or b.std() < SILENCE:
+        return None
+    size = good_fft_size(max(len(a), len(b)) + room)
+    cross = np.fft.rfft(a, size).conj() * np.fft.rfft(b, size)
+    hz = np.fft.rfftfreq(size, 1 / rate_hz)
+    band = (hz > LOWEST_HZ) & (hz < 0.45 * rate_hz)
     magnitude = np.abs(cross)
     flat = np.where(band, cross / (magnitude + 1e-3 * magnitude.max() + 1e-30), 0.0)
-    correlation = np.fft.irfft(flat, size * many)
+    correlation = np.fft.irfft(flat, size * oversampling)
     noise = float(1.4826 * np.median(np.abs(correlation))) + 1e-12
-    near = np.concatenate([correlation[-reach:], correlation[: reach + 1]]) / noise
-    return near.astype(np.float32)
+    return correlation / noise
 
 
 def sound_at(
