@@ -1,0 +1,57 @@
+"""Descriptors: read or refused, and one encoder for each modality."""
+
+import json
+
+import pytest
+
+from coeval.errors import BadBlock
+from coeval_aggregator.descriptors import Descriptor, expected_encoders, parse_descriptor
+
+GOOD = {"modality": "audio", "encoder": {"id": "x", "sha256": "ab"}, "boot": "0" * 15 + "f"}
+
+
+def test_a_descriptor_is_read() -> None:
+    payload = json.dumps(GOOD | {"later": [1]}).encode()
+    expected = Descriptor(modality="audio", encoder_sha256="ab", boot_id=15)
+    assert parse_descriptor(payload, where="d") == expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"\xff\xfe", "expected a JSON object"),
+        (b"[]", "expected a JSON object"),
+        (b"[" * 100_000, "expected a JSON object"),
+        (json.dumps(GOOD | {"modality": "smell"}).encode(), "unknown modality 'smell'"),
+        (json.dumps(GOOD | {"modality": ["audio"]}).encode(), "unknown modality"),
+        (json.dumps(GOOD | {"encoder": "ab"}).encode(), "'encoder.sha256' must be a hash"),
+        (json.dumps(GOOD | {"encoder": {"sha256": "x" * 65}}).encode(), "must be a hash"),
+        (json.dumps(GOOD | {"boot": 15}).encode(), "'boot' must be 16 hexadecimal digits"),
+        (json.dumps(GOOD | {"boot": "zz" * 8}).encode(), "'boot' must be 16 hexadecimal digits"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_no_descriptor_is_refused(payload: bytes, said: str) -> None:
+    with pytest.raises(BadBlock, match=f"descriptor of n/s: .*{said}"):
+        parse_descriptor(payload, where="descriptor of n/s")
+
+
+def described(sha256: str, *, modality: str = "audio") -> Descriptor:
+    return Descriptor(modality=modality, encoder_sha256=sha256, boot_id=1)  # type: ignore[arg-type]
+
+
+def test_the_reference_nodes_encoder_counts() -> None:
+    known = {("a", "m"): described("x"), ("b", "m"): described("x"), ("c", "m"): described("y")}
+    assert expected_encoders(known, reference="c") == {"audio": "y"}
+
+
+def test_without_the_reference_the_most_used_counts_then_the_first() -> None:
+    known = {("a", "m"): described("y"), ("b", "m"): described("x"), ("c", "m"): described("x")}
+    assert expected_encoders(known, reference=None) == {"audio": "x"}
+    del known["c", "m"]
+    assert expected_encoders(known, reference="gone") == {"audio": "y"}
+
+
+def test_modalities_do_not_mix() -> None:
+    known = {("a", "m"): described("x"), ("a", "v"): described("y", modality="video")}
+    assert expected_encoders(known, reference="a") == {"audio": "x", "video": "y"}
