@@ -7,6 +7,7 @@ offset = node − reference; positive: the node is fast.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -38,13 +39,13 @@ NEAR_STEPS = 6
 """A pair's own peak this near the place of its nodes (150 ms) refines it."""
 LEAST_PAIR_Z = 4.0
 """A pair must stand out this far to refine its nodes."""
-LOCK_PEAK_NATS = 12.0
-"""Least score of a believed line: the odds of some one of 5 000 lags (8.5 nats), and 3.5 more."""
+LOCK_ODDS_NATS = 2.5
+"""A believed line's score exceeds the logarithm of the number of lags tried by this much."""
 LOCK_Z = 6.5
 """Least score in standard deviations of the scores at wrong lags."""
 LOCK_MARGIN = 2.0
 """Least distance to the best line elsewhere, in the same unit."""
-INTERVAL_INFLATION = 1.5
+INTERVAL_INFLATION = 1.0
 """Ratio of real to stated spread of content offsets, 2026-11: docs/validation, `bench align`."""
 CONTENT_FLOOR_NS = 3e6
 """No content offset from embeddings is claimed to better than this (1 σ)."""
@@ -241,7 +242,7 @@ def is_sure(fit: LineFit | None) -> bool:
     """Whether a line stands out of all others far enough to be believed."""
     return (
         fit is not None
-        and fit.peak >= LOCK_PEAK_NATS
+        and fit.peak >= math.log(fit.lags_tried) + LOCK_ODDS_NATS
         and fit.z >= LOCK_Z
         and fit.margin >= LOCK_MARGIN
     )

@@ -83,6 +83,8 @@ class LineFit:
     """Score in standard deviations of the scores at wrong lags."""
     margin: float
     """Distance to the best line elsewhere, in the same unit."""
+    lags_tried: int
+    """Lags among which this one is the best."""
 
 
 def skew_grid(span_s: float, step_s: float, largest_ppm: float) -> NDArray[np.float64]:
@@ -185,6 +187,7 @@ def fit_peak(
         peak=peak,
         z=(peak - float(np.median(curve[curve != 0]))) / spread,
         margin=(peak - rival) / spread,
+        lags_tried=int(np.count_nonzero(curve)),
     )
 
 

@@ -25,6 +25,9 @@ HIGHEST_HZ = 12.0
 WHITENING = 0.7
 """Exponent of the spectral whitening: 1 makes every frequency equal, noise included."""
 MOST_CHANNELS = 6
+EVEN_OUT_S = 2.0
+QUIET_POWER = 0.6
+"""Stretches below this share of the mean power are not lifted further: they are noise."""
 ROWS_PER_CHANNEL = 8
 """Independent readings that each channel must have, lest chance correlates some pair of them."""
 LEAST_OVERLAP = 0.4
@@ -127,18 +130,30 @@ def whiten(rows: NDArray[np.float64], *, step_ns: int, highest_hz: float) -> Blo
             channels.append(signal / spread)
     if not channels:
         return None
-    table = np.stack(channels, axis=1)
-    flatness = [effective_share(channel) for channel in table.T]
-    bandwidth = float(np.mean(flatness))
+    table = even_out(np.stack(channels, axis=1), step_ns=step_ns)
+    flatness = [effective_share(np.abs(np.fft.rfft(channel)) ** 2) for channel in table.T]
+    bandwidth = float(np.mean(flatness)) * effective_share((table**2).mean(axis=1))
     most = min(MOST_CHANNELS, int(n * bandwidth / ROWS_PER_CHANNEL))
     if most < 1:
         return None
     return Block(first=0, rows=decorrelate(table, most=most), bandwidth=bandwidth)
 
 
-def effective_share(channel: NDArray[np.float64]) -> float:
-    """Independent readings per reading: (Σ power)² / (n · Σ power²) over frequencies."""
-    power = np.abs(np.fft.rfft(channel)) ** 2
+def even_out(table: NDArray[np.float64], *, step_ns: int) -> NDArray[np.float64]:
+    """Channels with bursts and quiet stretches at a like level.
+
+    Two bursts always correlate, whatever they are, and would count as many independent readings.
+    """
+    width = round(EVEN_OUT_S * NS_PER_S / step_ns) | 1
+    kernel = np.ones(width) / width
+    power = np.pad((table**2).mean(axis=1), width // 2, mode="reflect")
+    local = np.convolve(power, kernel, "valid")
+    evened: NDArray[np.float64] = table / np.sqrt(local + QUIET_POWER)[:, None]
+    return evened / evened.std(axis=0)
+
+
+def effective_share(power: NDArray[np.floating]) -> float:
+    """Share of places that carry the power: (Σ power)² / (n · Σ power²)."""
     return float(power.sum() ** 2 / (len(power) * (power**2).sum() + 1e-30))
 
 

@@ -171,6 +171,7 @@ def refine_once(
         peak=fit.peak,
         z=fit.z,
         margin=fit.margin,
+        lags_tried=fit.lags_tried,
     )
 
 
