@@ -22,7 +22,7 @@ def decode_for_alignment(data: bytes, *, where: str) -> Block:
     Raises:
         BadBlock: no block, or embeddings on another grid than this version's.
     """
-    block = decode_block(data, where=where)
+    block = decode_block(data, where=where, reader="aggregator")
     dim = block.embeddings.shape[1]
     if block.hop_ns != HOP_NS or dim != EMBEDDING_DIM:
         raise BadBlock(

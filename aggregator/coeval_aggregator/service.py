@@ -63,7 +63,8 @@ class Aggregator:
         self._events: queue.Queue[Event] = queue.Queue(QUEUE_LENGTH)
         self._num_overflowed = 0
         self._num_joined = 0
-        self._is_connected = False
+        self.is_connected = False
+        """Whether the broker delivers to us."""
         self._retained: dict[str, Outgoing] = {}
         """What was last said on every retained topic: a broker that restarts may forget it."""
         self._client = self._make_client()
@@ -164,7 +165,7 @@ class Aggregator:
             if now_s >= next_check_s:
                 next_check_s = now_s + CHECK_S
                 self.session.check(now_s=now_s)
-            if now_s >= next_state_s and self._is_connected:
+            if now_s >= next_state_s and self.is_connected:
                 next_state_s = now_s + STATE_S
                 self._say_online()
             for message in self.session.take_outbox():
@@ -187,14 +188,14 @@ class Aggregator:
         if event.kind == "message":
             self.session.handle(event.topic, event.payload, now_s=time.monotonic())
         elif event.kind == "subscribed":
-            self._is_connected = True
+            self.is_connected = True
             self._num_joined += 1
             logger.info("connected session=%s broker=%s", self.config.session, self._address)
             for message in list(self._retained.values()):
                 self._publish(message)
             self._say_online()
         else:
-            self._is_connected = False
+            self.is_connected = False
             logger.warning(
                 "no connection broker=%s reason=%s; if this repeats although the broker runs, "
                 "another aggregator of session %s may be running",
@@ -239,13 +240,13 @@ class Aggregator:
     def _publish(self, message: Outgoing) -> None:
         if message.retain:
             self._retained[message.topic] = message
-        if self._is_connected:
+        if self.is_connected:
             self._client.publish(
                 message.topic, message.payload, qos=message.qos, retain=message.retain
             )
 
     def _say_goodbye(self) -> None:
-        if not self._is_connected:
+        if not self.is_connected:
             return
         message = self._state("offline", reason="ended")
         said = self._client.publish(message.topic, message.payload, qos=1, retain=True)

@@ -105,12 +105,13 @@ def encode_block(block: Block) -> bytes:
     return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little") + body
 
 
-def decode_block(data: bytes, *, where: str = "block") -> Block:
+def decode_block(data: bytes, *, where: str = "block", reader: str = "reader") -> Block:
     """Read a block's bytes; nothing else is ever raised, whatever the bytes.
 
     Args:
         data: one whole message.
         where: whose block it is, for messages.
+        reader: who reads it, for messages.
 
     Raises:
         BadBlock: not a block, of another version, truncated, damaged, or with numbers that
@@ -119,8 +120,10 @@ def decode_block(data: bytes, *, where: str = "block") -> Block:
     if len(data) < 5 or data[:4] != MAGIC:
         raise BadBlock(f"{where}: expected a block that begins with {MAGIC!r}, got {data[:4]!r}")
     if data[4] != VERSION:
-        older = "update the sender" if data[4] < VERSION else "update this side"
-        raise BadBlock(f"{where}: wire version {data[4]}, this side speaks {VERSION}; {older}")
+        behind = "sender" if data[4] < VERSION else reader
+        raise BadBlock(
+            f"{where}: wire version {data[4]}, this {reader} speaks {VERSION}; update the {behind}"
+        )
     if len(data) < HEADER_BYTES:
         raise BadBlock(f"{where}: truncated header: expected {HEADER_BYTES} bytes, got {len(data)}")
     (_, _, flags, count, boot_id, t0_ns, clock_ns, seq, hop_ns, dim, _, crc) = HEADER.unpack_from(

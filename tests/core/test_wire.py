@@ -69,9 +69,9 @@ def test_a_bad_vector_is_refused_with_its_reason(vector: dict[str, str]) -> None
 def test_the_message_names_the_sender_and_what_to_do(block: Block) -> None:
     data = bytearray(encode_block(block))
     data[4] = 3
-    expected = "block from cam/mic: wire version 3, this side speaks 1; update this side"
+    expected = "block from cam/mic: wire version 3, this page speaks 1; update the page"
     with pytest.raises(BadBlock, match=expected):
-        decode_block(bytes(data), where="block from cam/mic")
+        decode_block(bytes(data), where="block from cam/mic", reader="page")
 
 
 def test_an_older_sender_is_told_to_update(block: Block) -> None:

@@ -1,0 +1,303 @@
+"""Nodes, a real broker and an aggregator, together."""
+
+import csv
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from coeval.errors import CoevalError
+from coeval.hops import EMBEDDING_DIM, Hops
+from coeval.samples import Modality
+from coeval_aggregator.config import AggregatorConfig
+from coeval_aggregator.service import Aggregator
+from coeval_edge.config import NodeConfig, ReplayConfig
+from coeval_edge.node import Node, NodeReport
+from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, free_port, start_broker
+
+pytestmark = pytest.mark.broker
+
+PATIENCE_S = 30.0
+LENGTH_S = 60
+
+
+class FirstColumns:
+    """An encoder that passes the first features on: tests of the way need no trained one."""
+
+    sha256 = "fa" * 32
+
+    def push(self, hops: Hops) -> list[Hops]:
+        return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]
+
+
+def load_fake(_modality: Modality, _path: Path | None) -> FirstColumns:
+    return FirstColumns()
+
+
+def wait_until(is_so: Callable[[], bool], what: str) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < until_s, f"waited {PATIENCE_S} s for {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=["mosquitto", "iotcore"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    if request.param == "mosquitto" and find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    chosen: Kind = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sensors that felt the same bumps, on two nodes with right clocks."""
+    root = tmp_path_factory.mktemp("bumps")
+    rng = np.random.default_rng(7)
+    t_s = np.arange(0, LENGTH_S, 0.01)
+    bumps = np.zeros((3, len(t_s)))
+    for at_s in np.cumsum(rng.exponential(0.7, 200)):
+        shape = np.exp(-0.5 * ((t_s - at_s) / rng.uniform(0.03, 0.2)) ** 2)
+        bumps += rng.normal(0, 2, 3)[:, None] * shape
+    for name in ("left", "right"):
+        with open(root / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["t", "x", "y", "z"])
+            noisy = bumps + rng.normal(0, 0.05, bumps.shape)
+            for t, values in zip(t_s, noisy.T, strict=True):
+                writer.writerow([f"{t:.2f}", *(f"{value:.4f}" for value in values)])
+    manifest = {
+        "format": "coeval-recording/1",
+        "name": "bumps",
+        "nodes": {"left": {}, "right": {}},
+        "streams": [
+            {"id": n, "node": n, "modality": "metadata", "file": f"{n}.csv"}
+            for n in ("left", "right")
+        ],
+    }
+    (root / "recording.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return root
+
+
+class Watcher:
+    """Everything that is said in a session."""
+
+    def __init__(self, broker: RunningBroker) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+        is_ready = threading.Event()
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="watcher")
+        self.client.on_message = lambda _c, _u, m: self.messages.append((m.topic, m.payload))
+        self.client.on_subscribe = lambda *_: is_ready.set()
+        self.client.connect(broker.host, broker.port)
+        self.client.subscribe("coeval/#", qos=1)
+        self.client.loop_start()
+        assert is_ready.wait(PATIENCE_S)
+
+    def said(self, subtree: str) -> list[dict[str, Any]]:
+        return [json.loads(payload) for payload in self.messages_of(subtree)]
+
+    def messages_of(self, subtree: str) -> list[bytes]:
+        return [p for t, p in list(self.messages) if t.startswith(f"coeval/s/{subtree}")]
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@contextmanager
+def watching(broker: RunningBroker) -> Iterator[Watcher]:
+    watcher = Watcher(broker)
+    try:
+        yield watcher
+    finally:
+        watcher.close()
+
+
+@contextmanager
+def aggregating(broker: RunningBroker, **config: Any) -> Iterator[Aggregator]:
+    aggregator = Aggregator(
+        AggregatorConfig(session="s", broker=broker.url, estimate_s=0.5, **config)
+    )
+    stop = threading.Event()
+    thread = threading.Thread(target=aggregator.run, args=(stop,))
+    thread.start()
+    try:
+        wait_until(lambda: aggregator.is_connected, "the aggregator to subscribe")
+        yield aggregator
+    finally:
+        stop.set()
+        thread.join()
+
+
+def make_node(broker: RunningBroker, recording: Path, node: str, **options: Any) -> Node:
+    replay = {
+        key: options.pop(key) for key in ("offset_s", "skew_ppm", "speed", "loop") if key in options
+    }
+    config = NodeConfig(
+        id=node,
+        session="s",
+        broker=broker.url,
+        replay=ReplayConfig(recording=recording, **({"speed": float("inf")} | replay)),
+        **options,
+    )
+    return Node(config, load_encoder=load_fake)
+
+
+class Running:
+    """A node that runs in a thread."""
+
+    def __init__(self, node: Node) -> None:
+        self.stop = threading.Event()
+        self.report: NodeReport | None = None
+        self.failure: CoevalError | None = None
+        self._node = node
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.report = self._node.run(self.stop)
+        except CoevalError as exc:
+            self.failure = exc
+
+    def join(self) -> NodeReport:
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        assert self.report is not None, self.failure
+        return self.report
+
+
+def blocks_of(aggregator: Aggregator, stream: str) -> dict[str, int]:
+    streams: dict[str, Any] = aggregator.session.facts()["streams"]  # type: ignore[assignment]
+    counts: dict[str, int] = streams.get(stream, {"blocks": 0})
+    return counts
+
+
+def test_a_wrong_clock_is_found_and_stated(kind: Kind, recording: Path) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        assert broker.kind == kind
+        watcher = stack.enter_context(watching(broker))
+        stack.enter_context(aggregating(broker, reference="left", max_offset_s=20.0))
+        options = {"speed": 40.0, "loop": True}
+        left = Running(make_node(broker, recording, "left", **options))
+        right = Running(
+            make_node(broker, recording, "right", offset_s=3.217, skew_ppm=40.0, **options)
+        )
+        for node in (left, right):
+            stack.callback(node.stop.set)
+        wait_until(
+            lambda: any(clock["status"] == "locked" for clock in watcher.said("clock/right")),
+            "a lock",
+        )
+        wait_until(
+            lambda: any(len(tick["streams"]) == 2 for tick in watcher.said("aligned")), "a tick"
+        )
+        for node in (left, right):
+            node.stop.set()
+            assert node.join().num_dropped == 0
+        clock = [c for c in watcher.said("clock/right") if c["status"] == "locked"][-1]
+        t_ref_s = clock["t_ref_ns"] / 1e9
+        assert clock["offset_s"] == pytest.approx(3.217 + 40e-6 * t_ref_s, abs=0.02)
+        states = watcher.said("state/right")
+        assert [s["state"] for s in states if "state" in s] == ["online", "offline"]
+        (descriptor,) = [s for s in states if "modality" in s]
+        assert (descriptor["modality"], descriptor["dim"]) == ("metadata", EMBEDDING_DIM)
+
+
+@pytest.mark.parametrize("memory", ["kept", "lost"])
+def test_nothing_is_lost_when_the_broker_restarts(
+    kind: Kind, memory: str, recording: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    folders = [tmp_path / "one", tmp_path / ("one" if memory == "kept" else "two")]
+    for folder in set(folders):
+        folder.mkdir()
+    with ExitStack() as stack:
+        first = stack.enter_context(ExitStack())
+        broker = first.enter_context(start_broker(prefer=kind, port=port, folder=folders[0]))
+        aggregator = stack.enter_context(aggregating(broker))
+        node = Running(make_node(broker, recording, "left", speed=15.0, spool=tmp_path / "spool"))
+        stack.callback(node.stop.set)
+        wait_until(lambda: blocks_of(aggregator, "left/left")["blocks"] > 15, "the first blocks")
+        first.close()
+        wait_until(lambda: not aggregator.is_connected, "the aggregator to notice")
+        stack.enter_context(start_broker(prefer=kind, port=port, folder=folders[1]))
+        report = node.join()
+        expected = LENGTH_S * 2
+        assert report.num_blocks == expected
+        wait_until(
+            lambda: blocks_of(aggregator, "left/left")["blocks"] == expected,
+            f"all {expected} blocks",
+        )
+        assert blocks_of(aggregator, "left/left")["lost"] == 0
+
+
+def test_blocks_of_a_node_without_a_broker_wait_on_disk_for_the_next_run(
+    kind: Kind, recording: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    nowhere = RunningBroker(kind=kind, host="127.0.0.1", port=port)
+    spool = tmp_path / "spool"
+    lonely = make_node(nowhere, recording, "left", spool=spool, drain_s=0.0)
+    with pytest.raises(CoevalError, match=rf"did not acknowledge 120 blocks .* kept in {spool}"):
+        lonely.run(threading.Event())
+    with start_broker(prefer=kind, port=port) as broker, watching(broker) as watcher:
+        stop = threading.Event()
+        stop.set()
+        node = make_node(broker, recording, "left", spool=spool)
+        assert node.run(stop).num_blocks >= 120
+        wait_until(lambda: len(watcher.messages_of("bin/left/left")) >= 120, "every block")
+
+
+def test_an_aggregator_that_comes_late_is_sent_what_it_missed(kind: Kind, recording: Path) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        node = Running(make_node(broker, recording, "left", speed=20.0))
+        stack.callback(node.stop.set)
+        wait_until(lambda: len(watcher.messages_of("bin")) > 20, "the first blocks")
+        aggregator = stack.enter_context(aggregating(broker))
+        node.join()
+        wait_until(
+            lambda: blocks_of(aggregator, "left/left")["blocks"] == LENGTH_S * 2, "every block"
+        )
+
+
+def test_two_nodes_of_one_id_are_told_and_not_mixed(kind: Kind, recording: Path) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        aggregator = stack.enter_context(aggregating(broker))
+        nodes = [
+            Running(make_node(broker, recording, "left", speed=10.0, offset_s=offset_s))
+            for offset_s in (0.0, 500.0)
+        ]
+        for node in nodes:
+            stack.callback(node.stop.set)
+        wait_until(lambda: bool(watcher.said("event/duplicate/left")), "the event")
+        assert aggregator.session.counts["rival_blocks"] > 0
+
+
+def test_hostile_messages_do_not_end_the_service(kind: Kind, recording: Path) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        aggregator = stack.enter_context(aggregating(broker))
+        for payload in (b"", b"COEV\x03", b"\xff" * 1000, b"[" * 5000):
+            for topic in ("bin/left/left", "state/left", "state/left/left", "state/a/b/c"):
+                watcher.client.publish(f"coeval/s/{topic}", payload, qos=1)
+        Running(make_node(broker, recording, "left")).join()
+        wait_until(
+            lambda: blocks_of(aggregator, "left/left")["blocks"] == LENGTH_S * 2, "every block"
+        )
+        assert aggregator.session.counts["bad_block"] == 4
+        assert aggregator.session.counts["failed"] == 0
