@@ -86,7 +86,8 @@ class NodeClock:
             "skew_ci95_ppm": None if known.skew_ci95_ppb is None else known.skew_ci95_ppb * 1e-3,
             "evidence": list(known.evidence),
             "jumps": [
-                {"t_ref_ns": int(j.t_ref_ns), "jump_s": j.delta_ns / NS_PER_S} for j in known.jumps
+                {"at_s": jump.t_ref_ns / NS_PER_S, "jump_s": jump.delta_ns / NS_PER_S}
+                for jump in known.jumps
             ],
             "holdover_s": round(holdover_s, 3),
         }

@@ -163,9 +163,8 @@ class Session:
             if estimate.status == "locked":
                 for jump in estimate.jumps[self._num_jumps.get(node, 0) :]:
                     jump_s = jump.delta_ns / NS_PER_S
-                    t_ref_ns = int(jump.t_ref_ns)
                     logger.warning("clock jumped node=%s jump_s=%.6f", node, jump_s)
-                    self._tell("jump", node, t_ref_ns=t_ref_ns, jump_s=jump_s)
+                    self._tell("jump", node, at_s=jump.t_ref_ns / NS_PER_S, jump_s=jump_s)
                 self._num_jumps[node] = len(estimate.jumps)
         self.clocks.update(estimates, now_s=now_s)
         self.tell_clocks(now_s=now_s)

@@ -157,6 +157,9 @@ class Publisher:
             try:
                 if self._serve(client):
                     return
+            except OSError:  # the spool's disk
+                logger.exception("publishing failed node=%s", self._node)
+                self._sleep(LONGEST_DELAY_S)
             finally:
                 client.disconnect()
                 client.loop_stop()

@@ -96,18 +96,19 @@ def restamp(sample: Sample, clock: ClockLine, *, shift_ns: int = 0) -> Sample:
 
 def recording_start_ns(recording: Recording) -> int:
     """The earliest stamp over all streams: the instant at which injected offsets hold."""
-    return min(
-        start_ns(next(iter(read_samples(recording, stream))))
-        for stream in recording.manifest.streams
-    )
+    firsts = [next(read_samples(recording, spec), None) for spec in recording.manifest.streams]
+    return min((start_ns(first) for first in firsts if first is not None), default=0)
 
 
 def recording_end_ns(recording: Recording) -> int:
     """The latest stamp over all streams; reads the whole recording."""
     return max(
-        end_ns(sample)
-        for stream in recording.manifest.streams
-        for sample in read_samples(recording, stream)
+        (
+            end_ns(sample)
+            for spec in recording.manifest.streams
+            for sample in read_samples(recording, spec)
+        ),
+        default=0,
     )
 
 
@@ -178,15 +179,16 @@ class ReplaySource:
                     f"{node!r}; its streams there are {', '.join(spec.id for spec in own)}"
                 )
         self.streams = tuple(spec for spec in own if not streams or spec.id in streams)
-        self.start_ns = recording_start_ns(recording)
+        # Other nodes' files need not be readable where nothing depends on them.
+        start = recording_start_ns(recording) if offset_s or skew_ppm or loop else 0
         self.clock = ClockLine(
-            t0_ref_ns=RefNs(self.start_ns),
+            t0_ref_ns=RefNs(start),
             offset_ns=offset_s * NS_PER_S,
             skew_ppb=skew_ppm * 1e3,
         )
         self._period_ns: int | None = None
         if loop:
-            length_ns = recording_end_ns(recording) - self.start_ns
+            length_ns = recording_end_ns(recording) - start
             self._period_ns = (length_ns // HOP_NS + 2) * HOP_NS
 
     def readings(self, pace: Pace) -> Iterator[Reading]:
