@@ -1,0 +1,143 @@
+"""A benchmark's rows as a table, JSON, a page and a picture."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from coeval_lab.bench.bars import Bar
+
+COLUMNS = (
+    "pair",
+    "method",
+    "source",
+    "trials",
+    "locked",
+    "median_ms",
+    "p95_ms",
+    "within_20ms",
+    "within_40ms",
+    "within_100ms",
+    "within_300ms",
+    "wrong",
+    "coverage95",
+    "skew_err_ppm",
+    "cpu_s_per_min",
+    "held_out",
+    "note",
+)
+
+
+def commit() -> str:
+    """The commit of this checkout, or 'unknown'."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def text(value: object) -> str:
+    """A cell for people: unknown is a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], bars: Sequence[Bar]) -> None:
+    """The table, then the bars, to the terminal."""
+    console = Console(width=max(Console().width, 190))
+    table = Table(title="share within a tolerance: % of accepted; locked, wrong: % of trials")
+    shown = [column for column in COLUMNS if column != "note"]
+    for column in shown:
+        table.add_column(
+            column, justify="left" if column in ("pair", "method", "source") else "right"
+        )
+    for row in rows:
+        table.add_row(*(text(row.get(column)) for column in shown))
+    console.print(table)
+    verdicts = Table(title="bars")
+    for column in ("bar", "wanted", "got", "met"):
+        verdicts.add_column(column)
+    for bar in bars:
+        verdicts.add_row(bar.name, bar.wanted, bar.got, "[green]yes" if bar.met else "[red]no")
+    console.print(verdicts)
+
+
+def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(text(row.get(c)) for c in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_report(
+    folder: Path,
+    *,
+    name: str,
+    command: str,
+    seed: int,
+    rows: Sequence[dict[str, Any]],
+    bars: Sequence[Bar],
+) -> None:
+    """Write README.md, rows.json and plot.png of a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = commit()
+    document = {"bench": name, "commit": stamp, "rows": list(rows)}
+    (folder / "rows.json").write_text(json.dumps(document, indent=1) + "\n")
+    verdicts = [
+        {"bar": bar.name, "wanted": bar.wanted, "got": bar.got, "met": bar.met} for bar in bars
+    ]
+    (folder / "README.md").write_text(
+        f"# bench {name}, {datetime.now(UTC):%Y-%m-%d}\n\n"
+        f"Command: `{command}`; seed {seed}; commit {stamp}; Python {platform.python_version()}, "
+        f"{platform.machine()}, two shared cores.\n\n"
+        "`locked` and `wrong` are % of trials, `within` are % of accepted trials, `coverage95` is "
+        "the share of accepted trials whose error lies in the stated 95% interval widened by the "
+        "truth's own spread. `held_out`: the encoders never saw the recording or scene.\n\n"
+        f"## Bars\n\n{markdown(verdicts, ('bar', 'wanted', 'got', 'met'))}\n\n"
+        f"## Table\n\n{markdown(rows, COLUMNS)}\n\n![median error by pair](plot.png)\n"
+    )
+    plot(rows, folder / "plot.png")
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Median and 95th percentile of each line's accepted trials, on a logarithmic axis."""
+    drawn = [row for row in rows if row.get("median_ms") is not None]
+    figure, axes = plt.subplots(figsize=(10, 1 + 0.27 * len(drawn)), layout="constrained")
+    for k, row in enumerate(drawn):
+        colour = "#4C78A8" if row["method"] == "coeval" else "#E45756"
+        low, high = max(row["median_ms"], 1e-4), max(row["p95_ms"], 1e-4)
+        axes.plot([low, high], [k, k], color=colour, lw=2, alpha=0.6)
+        axes.plot(low, k, "o", color=colour)
+    axes.set_yticks(
+        range(len(drawn)),
+        [f"{r['pair']} · {r['method']} · {r['source']}" for r in drawn],
+        fontsize=7,
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("error of accepted trials: median (dot) to 95th percentile (ms)")
+    axes.grid(axis="x", alpha=0.3)
+    axes.invert_yaxis()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

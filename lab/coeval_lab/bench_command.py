@@ -1,0 +1,63 @@
+"""`coeval bench NAME`: measure, print, and keep what was measured."""
+
+import json
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from coeval.errors import BadConfig
+
+BENCHES = ("align",)
+
+
+def bench(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of: {', '.join(BENCHES)}.")],
+    quick: Annotated[bool, typer.Option(help="A small part, within a minute.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write README.md, rows.json and plot.png to this folder.")
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="Folder of real recordings; default ../shared/recordings.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds every draw.")] = 1,
+    peers: Annotated[
+        bool, typer.Option(help="Run the peers too (installs them into .venv-peers).")
+    ] = True,
+) -> None:
+    """Run a benchmark; a bar that is missed is printed, and is no failure of the command."""
+    if name not in BENCHES:
+        raise BadConfig(f"no benchmark {name!r}; there are: {', '.join(BENCHES)}")
+    from coeval_lab.bench import align  # heavy: only when a benchmark runs
+    from coeval_lab.bench.report import commit, print_rows, write_report
+
+    plan = replace(align.QUICK if quick else align.FULL, seed=seed)
+    if not peers:
+        plan = replace(plan, with_peers=False)
+    if recordings is not None:
+        plan = replace(plan, recordings=recordings)
+    console = Console(stderr=True)
+    if not plan.recordings.is_dir():
+        console.print(f"no real recordings at {plan.recordings}: generated scenes only")
+    began = time.monotonic()
+    with console.status("measuring") as status:
+
+        def say(cell: str) -> None:
+            status.update(f"measuring {cell} ({time.monotonic() - began:.0f} s)")
+            console.print(f"{time.monotonic() - began:5.0f} s  {cell}", highlight=False)
+
+        rows, bars = align.run(plan, say=say)
+    if as_json:
+        typer.echo(json.dumps({"bench": name, "commit": commit(), "rows": rows}))
+    else:
+        print_rows(rows, bars)
+    if out is not None:
+        command = shlex.join(["coeval", *sys.argv[1:]])
+        write_report(out, name=name, command=command, seed=seed, rows=rows, bars=bars)
+        console.print(f"written: {out}", highlight=False)
