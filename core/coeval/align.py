@@ -292,7 +292,9 @@ def compare_nodes(
             highest_lag=highest_hop,
         )
         mids = (dense[id(a)].first_hop + (np.arange(len(scores)) + 0.5) * window_hops) * HOP_NS
-        surface = tempered(Surface(mids_ns=mids, scores=scores * usable))
+        surface = tempered(
+            Surface(mids_ns=mids, length_ns=window_hops * HOP_NS, scores=scores * usable)
+        )
         if surface is not None:
             surfaces.append(surface)
             compared.append(f"{a.stream}-{b.stream}")
@@ -447,18 +449,21 @@ def estimate_nodes(
     start_ns: float,
 ) -> dict[str, NodeEstimate]:
     """Offsets, skews, intervals and steps of the placed nodes; `unsure` for the others."""
-    lines, jumps = list(evidence), {}
+    lines = list(evidence)
+    jumps = {
+        second: jump
+        for (first, second), work in works.items()
+        if first == reference and second in placed and (jump := jump_of(work)) is not None
+    }
     for (first, second), work in works.items():
         if first not in placed or second not in placed:
             continue
-        jump = jump_of(work, reference=reference)
-        if jump is not None:
-            jumps[second] = jump
-            lines.append(pair_line(first, second, jump.before, sharpened=False))
-            continue
-        line = line_near(work, placed[second].lag_ns - placed[first].lag_ns, by_node)
-        if line is not None:
-            lines.append(line)
+        if first == reference and second in jumps:
+            lines.append(pair_line(first, second, jumps[second].before, sharpened=False))
+        elif first not in jumps and second not in jumps:  # one line would not fit a step
+            line = line_near(work, placed[second].lag_ns - placed[first].lag_ns, by_node)
+            if line is not None:
+                lines.append(line)
     solved = solve_lines(lines, reference=reference, t0_ns=start_ns)
     kinds = kinds_of(lines)
     estimates: dict[str, NodeEstimate] = {}
@@ -494,10 +499,8 @@ def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
     return kinds
 
 
-def jump_of(work: PairWork, *, reference: str) -> JumpFit | None:
-    """A step of the second node's clock against the reference, if the pair shows one."""
-    if work.first != reference:
-        return None
+def jump_of(work: PairWork) -> JumpFit | None:
+    """A step of the second node's clock against the first, if the pair shows one."""
     return find_jump(work.surfaces, work.grid, start_ns=work.start_ns, stop_ns=work.stop_ns)
 
 

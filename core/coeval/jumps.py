@@ -46,8 +46,9 @@ def lag_at(fit: LineFit, t_ns: float) -> float:
 
 
 def between_times(surface: Surface, start_ns: float, stop_ns: float) -> Surface:
-    """The windows of a surface whose middles lie in a span."""
-    inside = (surface.mids_ns >= start_ns) & (surface.mids_ns < stop_ns)
+    """The windows of a surface that lie in a span, but for a tenth of their length."""
+    half = 0.4 * surface.length_ns
+    inside = (surface.mids_ns - half >= start_ns) & (surface.mids_ns + half <= stop_ns)
     return replace(surface, mids_ns=surface.mids_ns[inside], scores=surface.scores[inside])
 
 
@@ -103,5 +104,21 @@ def find_jump(
     after = fit_between(surfaces, grid, t_ns, stop_ns)
     if before is None or after is None or min(before.z, after.z) < LEAST_SIDE_Z:
         return None
-    jump = JumpFit(t_ns=float(t_ns), before=before, after=after)
+    jump = with_one_skew(JumpFit(t_ns=float(t_ns), before=before, after=after))
     return jump if abs(jump.delta_ns) >= LEAST_JUMP_NS else None
+
+
+def with_one_skew(jump: JumpFit) -> JumpFit:
+    """Both lines with the skew that they give together: a step moves a clock, not its crystal."""
+    sides = (jump.before, jump.after)
+    weights = np.array([1.0 / side.covariance[1, 1] for side in sides])
+    skew_ppm = float(weights @ [side.skew_ppm for side in sides] / weights.sum())
+    before, after = (
+        replace(
+            side,
+            skew_ppm=skew_ppm,
+            covariance=np.diag([side.covariance[0, 0], 1.0 / weights.sum()]),
+        )
+        for side in sides
+    )
+    return JumpFit(t_ns=jump.t_ns, before=before, after=after)

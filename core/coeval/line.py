@@ -27,6 +27,8 @@ class Surface:
 
     mids_ns: NDArray[np.floating]
     """Middles of the windows on the first stream's clock, shape (W,)."""
+    length_ns: float
+    """Length of a window."""
     scores: NDArray[np.float32]
     """Nats, shape (W, L); 0 where the two streams say nothing."""
 

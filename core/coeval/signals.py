@@ -149,7 +149,8 @@ def even_out(table: NDArray[np.float64], *, step_ns: int) -> NDArray[np.float64]
     power = np.pad((table**2).mean(axis=1), width // 2, mode="reflect")
     local = np.convolve(power, kernel, "valid")
     evened: NDArray[np.float64] = table / np.sqrt(local + QUIET_POWER)[:, None]
-    return evened / evened.std(axis=0)
+    evened /= evened.std(axis=0)
+    return evened
 
 
 def effective_share(power: NDArray[np.floating]) -> float:
@@ -243,7 +244,8 @@ def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface 
         scores[k] = raw * min(1.0, expected / spread) if spread > 0 else 0.0
     if not scores.any():
         return None
-    return Surface(mids_ns=0.5 * (edges[1:] + edges[:-1]), scores=scores)
+    length_ns = float(edges[1] - edges[0])
+    return Surface(mids_ns=0.5 * (edges[1:] + edges[:-1]), length_ns=length_ns, scores=scores)
 
 
 def block_of(

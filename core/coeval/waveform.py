@@ -124,7 +124,7 @@ def sound_surface(
         scores[k] = 0.5 * np.maximum(standing - CHANCE_Z, 0.0) ** 2
     if not scores.any():
         return None
-    return Surface(mids_ns=starts + 0.5 * window_ns, scores=scores)
+    return Surface(mids_ns=starts + 0.5 * window_ns, length_ns=window_ns, scores=scores)
 
 
 def refine_once(
@@ -155,7 +155,7 @@ def refine_once(
     span_s = max((mids[-1] - mids[0]) * 1e-9, stage.window_s)
     half_range = min(stage.skew_sigmas * float(np.sqrt(line.covariance[1, 1])) + 2.0, 1000.0)
     middle = float(0.5 * (start_ns + stop_ns))
-    surface = Surface(mids_ns=mids, scores=scores)
+    surface = Surface(mids_ns=mids, length_ns=window_ns, scores=scores)
     search = search_lines(
         [surface], grid, t_mid_ns=middle, span_s=span_s, largest_skew_ppm=half_range
     )
