@@ -49,6 +49,11 @@ INTERVAL_INFLATION = 1.0
 """Ratio of real to stated spread of content offsets, 2026-11: docs/validation, `bench align`."""
 CONTENT_FLOOR_NS = 3e6
 """No content offset from embeddings is claimed to better than this (1 σ)."""
+SAMPLING_FLOOR = 0.12
+"""… nor to better than this share of a numeric stream's sampling interval: between two readings
+nothing is known of when a change began. Fitted on scenes 910 000 to 920 039, 2026-11-23."""
+UNKNOWN_INTERVAL_NS = 100e6
+"""Sampling interval of numeric streams of which only embeddings are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +143,8 @@ class PairWork:
     second: str
     grid: LagGrid
     surfaces: list[Surface]
+    floor_ns: float
+    """Spread that no offset of the pair is claimed below (1 σ)."""
     streams: tuple[str, ...]
     """Stream pairs that were compared."""
     start_ns: float
@@ -317,12 +324,23 @@ def compare_nodes(
         second=second[0].node,
         grid=grid,
         surfaces=surfaces,
+        floor_ns=min(floor_of(a, b) for a, b in itertools.product(first, second)),
         streams=tuple(compared),
         start_ns=float(start_a),
         stop_ns=float(end_a),
         search=search,
         fit=fit_peak(search, grid),
     )
+
+
+def floor_of(a: StreamTrack, b: StreamTrack) -> float:
+    """Spread (1 σ, ns) that sampling leaves in the offset of two streams."""
+    intervals = [
+        UNKNOWN_INTERVAL_NS if track.signals is None else NS_PER_S / track.signals.rate_hz
+        for track in (a, b)
+        if track.modality == "metadata"
+    ]
+    return math.hypot(CONTENT_FLOOR_NS, *(SAMPLING_FLOOR * interval for interval in intervals))
 
 
 def sound_surfaces(
@@ -459,7 +477,7 @@ def estimate_nodes(
         if first not in placed or second not in placed:
             continue
         if first == reference and second in jumps:
-            lines.append(pair_line(first, second, jumps[second].before, sharpened=False))
+            lines.append(pair_line(work, jumps[second].before, floor_ns=work.floor_ns))
         elif first not in jumps and second not in jumps:  # one line would not fit a step
             line = line_near(work, placed[second].lag_ns - placed[first].lag_ns, by_node)
             if line is not None:
@@ -519,18 +537,16 @@ def line_near(
             a.waveform, b.waveform, fit, start_ns=work.start_ns, stop_ns=work.stop_ns
         )
         if sharper is not None:
-            return pair_line(work.first, work.second, sharper, sharpened=True)
-    return pair_line(work.first, work.second, fit, sharpened=False)
+            return pair_line(work, sharper, floor_ns=0.0)
+    return pair_line(work, fit, floor_ns=work.floor_ns)
 
 
-def pair_line(first: str, second: str, fit: LineFit, *, sharpened: bool) -> PairLine:
+def pair_line(work: PairWork, fit: LineFit, *, floor_ns: float) -> PairLine:
     """A fit as the solver takes it, its covariance made honest."""
-    covariance = fit.covariance * INTERVAL_INFLATION**2
-    if not sharpened:
-        covariance = covariance + np.diag([CONTENT_FLOOR_NS**2, 0.0])
+    covariance = fit.covariance * INTERVAL_INFLATION**2 + np.diag([floor_ns**2, 0.0])
     return PairLine(
-        first=first,
-        second=second,
+        first=work.first,
+        second=work.second,
         kind="content",
         t_second_ns=fit.t_mid_ns + fit.lag_ns,
         lag_ns=fit.lag_ns,
