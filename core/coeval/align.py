@@ -47,7 +47,7 @@ LOCK_MARGIN = 2.0
 """Least distance to the best line elsewhere, in the same unit."""
 INTERVAL_INFLATION = 1.0
 """Ratio of real to stated spread of content offsets, 2026-11: docs/validation, `bench align`."""
-CONTENT_FLOOR_NS = 3e6
+CONTENT_FLOOR_NS = 6e6
 """No content offset from embeddings is claimed to better than this (1 σ)."""
 SAMPLING_FLOOR = 0.12
 """… nor to better than this share of a numeric stream's sampling interval: between two readings
