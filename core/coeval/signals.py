@@ -10,6 +10,7 @@ channel of the other stream; the score is the Gaussian log-likelihood ratio of w
 lie symmetrically about the true lag, so it does not bias it.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +34,8 @@ INDEPENDENT_SHARE = 0.35
 Fitted on scenes 940 000 to 940 029: unrelated pairs believed 0.4% (1: 1.1%), 2026-11-23."""
 ROWS_PER_CHANNEL = 8
 """Independent readings that each channel must have, lest chance correlates some pair of them."""
+RIVAL_DISTANCE_S = 1.0
+"""A second peak nearer than this is a side lobe of the first."""
 LEAST_OVERLAP = 0.4
 """Lags that leave less than this share of the shorter stretch are not scored."""
 BLOCK_S = 60.0
@@ -242,14 +245,33 @@ def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface 
         if one is None or other is None:
             continue
         raw, expected = block_scores(one, other, lowest=lowest, num_lags=grid.num_lags)
-        # Coloured signals wander more than white ones would: take the spread that is there.
-        spread = spread_of(raw)
-        if spread > 0:
-            scores[k] = INDEPENDENT_SHARE * min(1.0, expected / spread) * raw
+        scores[k] = INDEPENDENT_SHARE * trust(raw, expected, step_ns=grid.step_ns) * raw
     if not scores.any():
         return None
     length_ns = float(edges[1] - edges[0])
     return Surface(mids_ns=0.5 * (edges[1:] + edges[:-1]), length_ns=length_ns, scores=scores)
+
+
+def trust(raw: NDArray[np.float64], expected: float, *, step_ns: int) -> float:
+    """How far scores may be believed, 0…1: as far as wrong lags behave as chance would have it.
+
+    Coloured, sparse or periodic signals reach high scores at wrong lags too; what stands out of
+    those only by as much as they stand out of chance is no evidence.
+
+    Args:
+        raw: scores, shape (L,).
+        expected: standard deviation of scores at wrong lags by chance.
+        step_ns: distance of lags.
+    """
+    spread = spread_of(raw)
+    if spread <= 0:
+        return 0.0
+    best = int(raw.argmax())
+    near = round(RIVAL_DISTANCE_S * NS_PER_S / step_ns)
+    elsewhere = np.concatenate([raw[: max(best - near, 0)], raw[best + near :]])
+    rival = float(elsewhere.max()) if len(elsewhere) else 0.0
+    by_chance = expected * math.sqrt(2.0 * math.log(len(raw)))
+    return min(1.0, expected / spread, by_chance / max(rival, by_chance))
 
 
 def block_of(
