@@ -22,7 +22,7 @@ from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
 from coeval.placing import PairLine, solve_lines
 from coeval.samples import AudioBlock, Modality
-from coeval.signals import SignalTrack, signal_surface
+from coeval.signals import SignalTrack, refine_by_signals, signal_surface
 from coeval.time import NS_PER_S, ClockLine, RefNs
 from coeval.waveform import refine_by_waveform, sound_surface
 
@@ -525,20 +525,25 @@ def jump_of(work: PairWork) -> JumpFit | None:
 def line_near(
     work: PairWork, expected_ns: float, by_node: Mapping[str, Sequence[StreamTrack]]
 ) -> PairLine | None:
-    """A pair's line near where its nodes were placed, sharpened by sound where both have it."""
+    """A pair's line near where its nodes were placed, sharpened by what both have raw."""
     index = round((expected_ns - work.grid.lowest_ns) / work.grid.step_ns)
     fit = fit_peak(work.search, work.grid, near=(index - NEAR_STEPS, index + NEAR_STEPS + 1))
     if fit is None or fit.z < LEAST_PAIR_Z:
         return None
+    found = fit
     for a, b in itertools.product(by_node[work.first], by_node[work.second]):
-        if not a.waveform or not b.waveform:
-            continue
-        sharper = refine_by_waveform(
-            a.waveform, b.waveform, fit, start_ns=work.start_ns, stop_ns=work.stop_ns
-        )
-        if sharper is not None:
-            return pair_line(work, sharper, floor_ns=0.0)
-    return pair_line(work, fit, floor_ns=work.floor_ns)
+        if a.waveform and b.waveform:
+            sharper = refine_by_waveform(
+                a.waveform, b.waveform, fit, start_ns=work.start_ns, stop_ns=work.stop_ns
+            )
+            if sharper is not None:
+                return pair_line(work, sharper, floor_ns=0.0)
+        if a.signals is not None and b.signals is not None:
+            span_s = (work.stop_ns - work.start_ns) / NS_PER_S
+            sharper = refine_by_signals(a.signals, b.signals, fit, span_s=span_s)
+            if sharper is not None and sharper.covariance[0, 0] < found.covariance[0, 0]:
+                found = sharper
+    return pair_line(work, found, floor_ns=work.floor_ns)
 
 
 def pair_line(work: PairWork, fit: LineFit, *, floor_ns: float) -> PairLine:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.lag import good_fft_size
-from coeval.line import LagGrid, Surface, spread_of
+from coeval.line import LagGrid, LineFit, Surface, fit_peak, search_lines, spread_of
 from coeval.samples import IntArray
 from coeval.time import NS_PER_S
 
@@ -40,6 +40,11 @@ LEAST_OVERLAP = 0.4
 """Lags that leave less than this share of the shorter stretch are not scored."""
 BLOCK_S = 60.0
 SMOOTH_HZ = 0.3
+
+FINE_STEP_NS = 5_000_000
+FINE_REACH_NS = 150_000_000
+FINE_BLOCK_S = 15.0
+LEAST_FINE_NATS = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +224,37 @@ def energy_between(
     return energy
 
 
-def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface | None:
+def refine_by_signals(
+    a: SignalTrack, b: SignalTrack, line: LineFit, *, span_s: float
+) -> LineFit | None:
+    """Sharpen a line by raw signals: short blocks on a fine grid of lags around it.
+
+    Args:
+        a: the first node's channels.
+        b: the second node's.
+        line: lag of the second clock against the first, good to some 100 ms.
+        span_s: length of the material.
+
+    Returns:
+        The sharper line, or None where the signals do not say.
+    """
+    drift_ns = 0.5 * span_s * NS_PER_S * abs(line.skew_ppm) * 1e-6
+    reach = round((FINE_REACH_NS + drift_ns) / FINE_STEP_NS)
+    lowest = round(line.lag_ns / FINE_STEP_NS) - reach
+    grid = LagGrid(lowest_ns=lowest * FINE_STEP_NS, step_ns=FINE_STEP_NS, num_lags=2 * reach + 1)
+    surface = signal_surface(a, b, grid=grid, block_s=FINE_BLOCK_S)
+    if surface is None:
+        return None
+    search = search_lines([surface], grid, t_mid_ns=line.t_mid_ns, span_s=span_s)
+    fit = fit_peak(search, grid)
+    if fit is None or fit.peak < math.log(grid.num_lags) + LEAST_FINE_NATS:
+        return None
+    return fit
+
+
+def signal_surface(
+    a: SignalTrack, b: SignalTrack, *, grid: LagGrid, block_s: float = BLOCK_S
+) -> Surface | None:
     """Scores of two streams' raw signals over blocks of `a` and the lags of the grid.
 
     Returns:
@@ -229,7 +264,7 @@ def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface 
     if highest_hz < 4 * LOWEST_HZ:
         return None
     start, stop = int(a.t_node_ns[0]), int(a.t_node_ns[-1])
-    num_blocks = max(round((stop - start) / NS_PER_S / BLOCK_S), 1)
+    num_blocks = max(round((stop - start) / NS_PER_S / block_s), 1)
     edges = np.linspace(start, stop, num_blocks + 1).astype(np.int64)
     lowest = grid.lowest_ns // grid.step_ns
     scores = np.zeros((num_blocks, grid.num_lags), np.float32)
@@ -245,7 +280,10 @@ def signal_surface(a: SignalTrack, b: SignalTrack, *, grid: LagGrid) -> Surface 
         if one is None or other is None:
             continue
         raw, expected = block_scores(one, other, lowest=lowest, num_lags=grid.num_lags)
-        scores[k] = INDEPENDENT_SHARE * trust(raw, expected, step_ns=grid.step_ns) * raw
+        # Few lags around a known line have no wrong lags to learn trust from.
+        is_search = grid.num_lags * grid.step_ns > 10 * RIVAL_DISTANCE_S * NS_PER_S
+        share = trust(raw, expected, step_ns=grid.step_ns) if is_search else 1.0
+        scores[k] = INDEPENDENT_SHARE * share * raw
     if not scores.any():
         return None
     length_ns = float(edges[1] - edges[0])

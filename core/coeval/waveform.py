@@ -38,6 +38,8 @@ class Stage:
     """Skews searched, in standard deviations of the line's skew."""
     oversampling: int
     """Lags per sample."""
+    least_skew_ppm: float
+    """Skews searched at least, however sure the line is of its own."""
 
 
 LOWEST_HZ = 80.0
@@ -51,8 +53,22 @@ CHANCE_Z = 5.5
 """Half a million lags of noise reach about 5.2 standard deviations."""
 
 STAGES = (
-    Stage(rate_hz=4_000, window_s=2.0, reach_s=0.12, skew_sigmas=3.0, oversampling=1),
-    Stage(rate_hz=16_000, window_s=4.0, reach_s=0.003, skew_sigmas=4.0, oversampling=4),
+    Stage(
+        rate_hz=4_000,
+        window_s=2.0,
+        reach_s=0.12,
+        skew_sigmas=3.0,
+        oversampling=1,
+        least_skew_ppm=300.0,
+    ),
+    Stage(
+        rate_hz=16_000,
+        window_s=4.0,
+        reach_s=0.003,
+        skew_sigmas=4.0,
+        oversampling=4,
+        least_skew_ppm=2.0,
+    ),
 )
 MOST_WINDOWS = 48
 PEAK_REACH_STEPS = 16
@@ -60,6 +76,9 @@ PEAK_REACH_STEPS = 16
 LEAST_WINDOW_Z = 6.0
 """A window whose peak stands out less says nothing of its own."""
 LEAST_WINDOWS = 4
+FEW_WINDOWS_INFLATION = 9.0
+"""Fewer windows show no scatter; the curvature of their peak promises three times too much
+(`bench align`, sounds of 5 to 12 s with noise, 2026-11-23)."""
 
 
 def refine_by_waveform(
@@ -153,11 +172,11 @@ def refine_once(
     grid = LagGrid(lowest_ns=-reach * step_ns, step_ns=step_ns, num_lags=2 * reach + 1)
     scores = np.stack([curve for curve in curves if curve is not None])
     span_s = max((mids[-1] - mids[0]) * 1e-9, stage.window_s)
-    half_range = min(stage.skew_sigmas * float(np.sqrt(line.covariance[1, 1])) + 2.0, 1000.0)
+    half_range = stage.skew_sigmas * float(np.sqrt(line.covariance[1, 1])) + stage.least_skew_ppm
     middle = float(0.5 * (start_ns + stop_ns))
     surface = Surface(mids_ns=mids, length_ns=window_ns, scores=scores)
     search = search_lines(
-        [surface], grid, t_mid_ns=middle, span_s=span_s, largest_skew_ppm=half_range
+        [surface], grid, t_mid_ns=middle, span_s=span_s, largest_skew_ppm=min(half_range, 1000.0)
     )
     fit = fit_peak(search, grid)
     if fit is None or fit.z < LEAST_Z:
@@ -205,7 +224,8 @@ def regress_windows(
         times.append(t)
     floor = np.diag([FLOOR_NS**2, (FLOOR_NS * 1e-3 * np.sqrt(12) / span_s) ** 2])
     if len(peaks) < LEAST_WINDOWS:
-        stated = fit.covariance / max(fit.peak / len(surface.mids_ns), 1.0) + floor
+        stated = FEW_WINDOWS_INFLATION * fit.covariance / max(fit.peak / len(surface.mids_ns), 1.0)
+        stated = stated + floor
         return fit.lag_ns, fit.skew_ppm, stated
     y, t, weights = np.array(peaks), np.array(times), np.array(heights) ** 2
     design = np.stack([np.ones(len(t)), t * 1e3], axis=1)
@@ -219,6 +239,7 @@ def regress_windows(
         scatter = 1.4826 * float(np.median(residual)) + 1.0
         robust = np.minimum(1.0, 2.0 * scatter / np.maximum(residual, 1e-9))
     w = robust * weights / weights.mean()
+    scatter *= 1.0 + 4.0 / len(y)  # a median of few residuals is too small
     covariance = np.linalg.inv((design.T * w) @ design) * scatter**2 + floor
     return float(solution[0]), float(solution[1]), covariance
 

@@ -1,9 +1,11 @@
 """`coeval bench align`: offsets and skews from content, on real recordings and held-out scenes."""
 
 import itertools
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from coeval_training.scenes import generate_scene
 
 Row = dict[str, Any]
 
-WINDOWS_S = (10.0, 30.0, 60.0, None)
+WORKERS = 2
 SCENE_SKEWS_PPM = (0.0, 20.0, -20.0, 150.0, -150.0)
 
 SOUNDS = (
@@ -84,6 +86,8 @@ class Plan:
     """Generated held-out scenes of 10 minutes (stills)."""
     num_skew_trials: int
     """Trials of the long skew cells."""
+    windows_s: tuple[float | None, ...]
+    """Lengths of pieces; None: the whole recording."""
     with_peers: bool
     """Whether the peers run."""
 
@@ -91,14 +95,21 @@ class Plan:
 FULL = Plan(
     recordings=Path("../shared/recordings"),
     seed=1,
-    repeats=36,
+    repeats=24,
     num_scenes=200,
-    num_long_scenes=24,
+    num_long_scenes=14,
     num_skew_trials=24,
+    windows_s=(10.0, 30.0, 60.0, None),
     with_peers=True,
 )
 QUICK = replace(
-    FULL, repeats=2, num_scenes=6, num_long_scenes=0, num_skew_trials=2, with_peers=False
+    FULL,
+    repeats=2,
+    num_scenes=4,
+    num_long_scenes=0,
+    num_skew_trials=2,
+    windows_s=(None,),
+    with_peers=False,
 )
 
 Say = Callable[[str], None]
@@ -109,9 +120,8 @@ def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
 
     Args:
         plan: how much to measure.
-        say: called with the name of each cell as it begins.
+        say: called with the name of each cell that is done.
     """
-    rows: list[Row] = []
     cells: Sequence[tuple[str, Callable[[Plan], Iterator[Row]]]] = (
         ("audio-audio", sounds),
         ("audio-text", speech),
@@ -124,10 +134,20 @@ def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
         ("speed", speed),
         ("peers", peers),
     )
-    for name, cell in cells:
-        say(name)
-        rows += list(cell(plan))
+    rows: list[Row] = []
+    # Fresh processes: what one cell holds decoded does not count as another's memory.
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, mp_context=spawned, max_tasks_per_child=1) as pool:
+        running = [(name, pool.submit(rows_of_cell, cell, plan)) for name, cell in cells]
+        for name, done in running:
+            rows += done.result()
+            say(f"done: {name}")
     return rows, bars_of(rows)
+
+
+def rows_of_cell(cell: Callable[[Plan], Iterator[Row]], plan: Plan) -> list[Row]:
+    """A cell's lines, in a process of its own."""
+    return list(cell(plan))
 
 
 def peers(plan: Plan) -> Iterator[Row]:
@@ -153,10 +173,10 @@ def window_name(window_s: float | None) -> str:
     return "whole" if window_s is None else f"{window_s:.0f} s"
 
 
-def windows_for(a: Stream, b: Stream) -> list[float | None]:
+def windows_for(plan: Plan, a: Stream, b: Stream) -> list[float | None]:
     """Windows shorter than the material, and the whole."""
     seconds = (min(a.stop_ns, b.stop_ns) - max(a.start_ns, b.start_ns)) / NS_PER_S
-    return [w for w in WINDOWS_S if w is None or w < 0.8 * seconds]
+    return [w for w in plan.windows_s if w is None or w < 0.8 * seconds]
 
 
 def sounds(plan: Plan) -> Iterator[Row]:
@@ -166,7 +186,7 @@ def sounds(plan: Plan) -> Iterator[Row]:
         for k, name in enumerate(name for name in SOUNDS if is_there(plan, name)):
             a = stream_of(plan, name, "audio")
             b = degraded(a, seed=plan.seed + k) if noisy else a
-            for window in windows_for(a, b):
+            for window in windows_for(plan, a, b):
                 rng = np.random.default_rng([plan.seed, k, 1, noisy])
                 by_window.setdefault(window, []).extend(
                     our_trial(a, replace(b, sigma_s=0.0), draw_trial(a, b, rng, window_s=window))
@@ -203,7 +223,7 @@ def real_pairs(plan: Plan) -> Iterator[Row]:
         if not is_there(plan, name):
             continue
         a, b = stream_of(plan, name, first), stream_of(plan, name, second)
-        for window in windows_for(a, b):
+        for window in windows_for(plan, a, b):
             rng = np.random.default_rng([plan.seed, k, 3])
             repeats = max(plan.repeats // 3, 2)
             trials = [

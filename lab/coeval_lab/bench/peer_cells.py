@@ -14,7 +14,7 @@ from coeval.waveform import sound_at
 from coeval_lab.bench.cells import Draw, draw_trial
 from coeval_lab.bench.material import SAMPLE_RATE_HZ, Stream, cropped, degraded, recorded, stamped
 from coeval_lab.bench.metrics import Trial, row_of
-from coeval_lab.bench.peers import PeerWorker, available
+from coeval_lab.bench.peers import PeerWorker, install_peers
 
 AUDIO_PEERS = ("audalign", "syncstart", "audio-offset-finder")
 Row = dict[str, Any]
@@ -33,9 +33,10 @@ def peer_rows(
     The peers know neither skew nor intervals nor rejection by content; they get whole recordings
     and a fifth of our trials, because some take seconds a call.
     """
-    versions = available()
+    install_peers()
     repeats = max(repeats // 5, 1)
     with tempfile.TemporaryDirectory() as folder, PeerWorker() as worker:
+        versions = worker.versions()
         for peer in (*AUDIO_PEERS, "ffsubsync"):
             if versions.get(peer, "").startswith("missing"):
                 yield row_of([], pair="–", method=peer, source="–", note=versions[peer])
