@@ -75,9 +75,7 @@ def test_every_modality_gives_rows_of_its_stated_width_on_the_hop_grid() -> None
         "video": frames,
         "image": frames[::10],
         "audio": [sound(1.0)],
-        "metadata": [
-            MetadataBlock(t_node_ns=np.arange(200) * 5_000_000, values=np.ones((200, 2)))
-        ],
+        "metadata": [MetadataBlock(t_node_ns=np.arange(200) * 5_000_000, values=np.ones((200, 2)))],
         "text": [TextLine(t_node_ns=NodeNs(S), t_end_node_ns=None, text="door opens")],
     }
     for modality in MODALITIES:

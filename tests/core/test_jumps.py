@@ -1,0 +1,37 @@
+import numpy as np
+
+from coeval.jumps import find_jump
+from coeval.line import LagGrid, Surface
+
+GRID = LagGrid(lowest_ns=-5 * 10**9, step_ns=25_000_000, num_lags=401)
+
+
+def surface(offsets_s: list[float], seed: int) -> Surface:
+    """One window of 10 s an offset, with a clear ridge and noise."""
+    lags = (GRID.lowest_ns + np.arange(401) * GRID.step_ns) * 1e-9
+    peak = 8 * np.exp(-0.5 * ((lags - np.array(offsets_s)[:, None]) / 0.05) ** 2)
+    noise = np.random.default_rng(seed).standard_normal(peak.shape)
+    mids = (np.arange(len(offsets_s)) * 10 + 5) * 1e9
+    return Surface(mids_ns=mids, length_ns=10e9, scores=(peak + noise).astype(np.float32))
+
+
+def test_a_step_of_a_quarter_second_is_found_where_it_is() -> None:
+    jump = find_jump([surface([1.0] * 6 + [1.25] * 6, 1)], GRID, start_ns=0.0, stop_ns=120e9)
+    assert jump is not None
+    assert abs(jump.delta_ns - 0.25e9) < 0.03e9
+    assert abs(jump.t_ns - 60e9) <= 10e9
+
+
+def test_no_step_is_invented_on_a_steady_clock() -> None:
+    for seed in range(20):
+        steady = surface([1.0] * 12, seed)
+        assert find_jump([steady], GRID, start_ns=0.0, stop_ns=120e9) is None
+
+
+def test_skew_is_not_taken_for_a_step() -> None:
+    drifting = surface([1.0 + 500e-6 * (10 * k) for k in range(12)], 3)
+    assert find_jump([drifting], GRID, start_ns=0.0, stop_ns=120e9) is None
+
+
+def test_too_few_windows_show_no_step() -> None:
+    assert find_jump([surface([1.0, 1.3, 1.3], 2)], GRID, start_ns=0.0, stop_ns=30e9) is None
