@@ -17,6 +17,8 @@ LEAST_EDGES = 3
 OUTLIER_SIGMAS = 4.0
 SHARED_EDGE_SIGMA_NS = 20_000.0
 """Kernel time stamps of one edge on two machines: some 10 µs of interrupt latency each."""
+CLEAR_SHARE = 0.8
+"""An offset that matches this share of the most edges is as good an answer as the best one."""
 MATCH_NS = 2_000_000
 """Two nodes' edges that fit one offset to within this are the same edge (2 ms)."""
 
@@ -101,7 +103,7 @@ def match_edges(
     votes = Counter((differences // MATCH_NS).tolist())
     both = Counter({bin_: votes[bin_] + votes.get(bin_ + 1, 0) for bin_ in votes})
     most = max(both.values(), default=0)
-    best = [bin_ for bin_, count in both.items() if count == most]
+    best = [bin_ for bin_, count in both.items() if count >= CLEAR_SHARE * most]
     clusters = [bin_ for bin_ in best if bin_ - 1 not in best]
     if most < LEAST_EDGES:
         raise NotEnoughEvidence(f"only {most} shared edges match; an offset needs 3")
@@ -110,7 +112,8 @@ def match_edges(
             f"shared edges fit {len(clusters)} offsets equally well (a regular pulse?); "
             "irregular edges or content evidence would decide"
         )
-    near = expected_ns if expected_ns is not None else (clusters[0] + 1) * MATCH_NS
+    winner = max(best, key=lambda bin_: both[bin_])
+    near = expected_ns if expected_ns is not None else (winner + 1) * MATCH_NS
     chosen = min(clusters, key=lambda bin_: abs((bin_ + 1) * MATCH_NS - near))
     offset = (chosen + 1) * MATCH_NS
     nearest = np.abs(t_second_ns[None, :] - t_first_ns[:, None] - offset)

@@ -40,7 +40,7 @@ def pieces_of(block: AudioBlock, cuts: list[int]) -> list[Sample]:
             rate_hz=block.rate_hz,
             pcm=block.pcm[low:high],
         )
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in itertools.pairwise(edges)
         if high > low
     ]
 
