@@ -1,5 +1,7 @@
 """Streaming features: exact in time, the same however the samples come in pieces."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
