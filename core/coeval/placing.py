@@ -6,11 +6,11 @@ together give each node's clock, and their covariance. Offset = node − referen
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coeval.evidence import EvidenceKind
 from coeval.line import TYPICAL_SKEW_PPM
 
 LARGEST_RESIDUAL_SIGMAS = 4.0
@@ -19,12 +19,6 @@ ROUNDS = 5
 
 NodeState = tuple[float, float, NDArray[np.floating]]
 """Offset in ns, skew in ppm, their covariance (2, 2)."""
-
-
-EvidenceKind = Literal["hardware", "network", "content"]
-
-UTC, SERVER = "@utc", "@server"
-"""Clocks that are no node of the session, but that evidence may tie nodes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

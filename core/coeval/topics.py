@@ -57,7 +57,7 @@ class Address:
     kind: Literal["state", "descriptor", "bin", "time", "clock", "aligned", "event"]
     """The subtree; a state with a stream is a `descriptor`."""
     names: tuple[str, ...]
-    """The levels below: node; node and stream; or what the subtree has."""
+    """The levels below: node; node and stream; node and what of its time; or what there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +93,17 @@ class Topics:
         """A stream's blocks."""
         return f"{self.root}/bin/{node}/{stream}"
 
-    def time(self, *levels: str) -> str:
-        """Two-way time exchange."""
-        return "/".join((self.root, "time", *levels))
+    def evidence(self, node: str) -> str:
+        """What a node measured of its clock, for the aggregator."""
+        return f"{self.root}/time/{node}/evidence"
+
+    def time_request(self, node: str) -> str:
+        """Where a node, or the aggregator, is asked for its time."""
+        return f"{self.root}/time/{node}/request"
+
+    def time_reply(self, node: str) -> str:
+        """Where a node gets the answers to what it asked."""
+        return f"{self.root}/time/{node}/reply"
 
     def clock(self, node: str) -> str:
         """The estimate of a node's clock; retained."""
@@ -120,6 +128,11 @@ class Topics:
         """Filter of every block."""
         return f"{self.root}/bin/+/+"
 
+    @property
+    def all_evidence(self) -> str:
+        """Filter of every node's evidence."""
+        return f"{self.root}/time/+/evidence"
+
     def parse(self, topic: str) -> Address | None:
         """What a topic of this session is about; None where it is none of ours."""
         if not topic.startswith(self.root + "/"):
@@ -138,7 +151,7 @@ class Topics:
                 return Address(kind="clock", names=tuple(names))
             case "aligned", 0:
                 return Address(kind="aligned", names=())
-            case "time", n if n > 0:
+            case "time", 2 if names[1] in ("evidence", "request", "reply"):
                 return Address(kind="time", names=tuple(names))
             case "event", n if n > 0:
                 return Address(kind="event", names=tuple(names))

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from coeval.errors import BadRecording, NotEnoughEvidence
+from coeval.evidence import SERVER, UTC, EvidenceKind
 from coeval.hardware import SHARED_EDGE_SIGMA_NS, EdgeLine, fit_edges, match_edges
 from coeval.network import fit_exchanges
-from coeval.placing import SERVER, UTC, EvidenceKind, PairLine
+from coeval.placing import PairLine
 from coeval.samples import IntArray
 from coeval.time import NS_PER_S
 from coeval_edge.recording import Recording

@@ -7,8 +7,9 @@ import pytest
 
 from coeval.align import StreamTrack, align_tracks
 from coeval.errors import NotEnoughEvidence
+from coeval.evidence import UTC
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
-from coeval.placing import UTC, PairLine
+from coeval.placing import PairLine
 from coeval.time import NodeNs
 
 S = 1_000_000_000

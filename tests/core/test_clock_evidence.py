@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from coeval.errors import NotEnoughEvidence
+from coeval.evidence import SERVER, UTC
 from coeval.hardware import fit_edges, match_edges
 from coeval.network import fit_exchanges
-from coeval.placing import SERVER, UTC, PairLine, solve_lines
+from coeval.placing import PairLine, solve_lines
 
 S = 1_000_000_000
 

@@ -12,7 +12,7 @@ def test_topics_are_those_of_the_design() -> None:
     assert TOPICS.state("cam") == "coeval/walk/state/cam"
     assert TOPICS.descriptor("cam", "mic") == "coeval/walk/state/cam/mic"
     assert TOPICS.block("cam", "mic") == "coeval/walk/bin/cam/mic"
-    assert TOPICS.time("cam", "request") == "coeval/walk/time/cam/request"
+    assert TOPICS.time_request("cam") == "coeval/walk/time/cam/request"
     assert TOPICS.clock("cam") == "coeval/walk/clock/cam"
     assert TOPICS.aligned == "coeval/walk/aligned"
     assert TOPICS.event("gap", "cam", "mic") == "coeval/walk/event/gap/cam/mic"
@@ -24,7 +24,7 @@ def test_topics_are_those_of_the_design() -> None:
         (TOPICS.state("cam"), "state", ("cam",)),
         (TOPICS.descriptor("cam", "mic"), "descriptor", ("cam", "mic")),
         (TOPICS.block("cam", "mic"), "bin", ("cam", "mic")),
-        (TOPICS.time("cam", "request"), "time", ("cam", "request")),
+        (TOPICS.time_request("cam"), "time", ("cam", "request")),
         (TOPICS.clock("cam"), "clock", ("cam",)),
         (TOPICS.aligned, "aligned", ()),
         (TOPICS.event("jump", "cam"), "event", ("jump", "cam")),
