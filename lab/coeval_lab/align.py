@@ -36,7 +36,7 @@ def align_recording(
     max_offset_s: float = 60.0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Alignment:
-    """Align a recording by its content.
+    """Align a recording by its content and its evidence files.
 
     Args:
         recording: an open recording.
@@ -48,17 +48,29 @@ def align_recording(
     Raises:
         BadConfig: the reference is no node of the recording.
         BadRecording: a file cannot be read.
+        NotEnoughEvidence: the reference has no stream.
     """
     nodes = list(recording.manifest.nodes)
-    reference = reference or nodes[0]
+    if reference is None:
+        reference = nodes[0]
     if reference not in nodes:
-        raise BadConfig(f"--reference {reference!r} is no node of this recording; it has {nodes}")
+        raise BadConfig(
+            f"--reference {reference!r} is no node of this recording; it has {', '.join(nodes)}"
+        )
     started = time.monotonic()
+    evidence = evidence_of(recording, method=method)
     tracks = tracks_of(recording, progress=lambda share: progress(DECODING_SHARE * share))
+    # A node without streams has no content, but hardware may still know its clock.
+    with_streams = {track.node for track in tracks}
+    bare = [
+        StreamTrack(node=node, stream="", modality="metadata", embeddings=())
+        for node in nodes
+        if node not in with_streams and node != reference
+    ]
     estimate = align_tracks(
-        tracks,
+        [*tracks, *bare],
         reference=reference,
-        evidence=evidence_of(recording, method=method),
+        evidence=evidence,
         content=method in ("joint", "content"),
         max_offset_s=max_offset_s,
         progress=lambda share: progress(DECODING_SHARE + (1 - DECODING_SHARE) * share),

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coeval.errors import BadConfig
+from coeval.errors import BadConfig, BadRecording
 from coeval_edge.aligned import write_aligned
 from coeval_edge.recording import open_recording
 from coeval_lab.align import Alignment, align_recording, alignment_to_json, node_segments
 
+LARGEST_MAX_OFFSET_S = 3600.0
+"""Time and memory grow with it; clocks a time zone apart are met by their recordings' starts."""
 STATUS_STYLE = {"locked": "green", "unsure": "yellow", "unrelated": "red"}
 
 
@@ -27,6 +30,18 @@ class Method(StrEnum):
     content = "content"
 
 
+CONTENT_HELPS = (
+    "their content does not tell. Longer material with more shared events, or --max-offset if the "
+    "clocks are further apart, may help."
+)
+WHAT_HELPS = {
+    Method.joint: CONTENT_HELPS,
+    Method.content: CONTENT_HELPS,
+    Method.hardware: "no hardware evidence (pps, edges) ties them to the reference.",
+    Method.network: "no network evidence (exchange) ties them to the reference.",
+}
+
+
 def align(
     recording: Annotated[
         Path, typer.Argument(metavar="REC", help="Recording folder (recording.json and files).")
@@ -36,7 +51,12 @@ def align(
         str | None, typer.Option(help="Node whose clock is the timeline; default: the first.")
     ] = None,
     max_offset: Annotated[
-        float, typer.Option(min=0.1, help="Search content offsets up to this many seconds.")
+        float,
+        typer.Option(
+            min=0.1,
+            max=LARGEST_MAX_OFFSET_S,
+            help="Search content offsets up to this many seconds.",
+        ),
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
     out: Annotated[
@@ -45,12 +65,12 @@ def align(
     plot: Annotated[Path | None, typer.Option(help="Write a PNG report to this file.")] = None,
 ) -> None:
     """Estimate every node's offset and skew, and say how sure they are."""
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise BadConfig(f"--plot {plot}: expected a file ending in .png")
+    check_targets(out, plot)
     console = Console(stderr=True)
     opened = open_recording(recording)
     columns = (TextColumn("aligning"), BarColumn(), "{task.percentage:>3.0f}%", TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=as_json) as bar:
+    is_quiet = as_json or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=is_quiet) as bar:
         task = bar.add_task("align", total=1.0)
         alignment = align_recording(
             opened,
@@ -59,33 +79,55 @@ def align(
             max_offset_s=max_offset,
             progress=lambda share: bar.update(task, completed=share),
         )
-    if as_json:
-        typer.echo(json.dumps(alignment_to_json(alignment)))
-    else:
-        print_table(alignment)
+    notes: list[str] = []
+    if plot is not None:
+        from coeval_lab.align_plot import plot_alignment  # matplotlib only where it is asked for
+
+        plot_alignment(alignment, plot)
+        notes.append(f"report: {plot}")
     if out is not None:
         lines = node_segments(alignment.estimate)
         write_aligned(opened, lines, out, reference=alignment.estimate.reference)
         left = sorted(set(opened.manifest.nodes) - set(lines) - {alignment.estimate.reference})
         note = f"; copied unchanged, not aligned: {', '.join(left)}" if left else ""
-        console.print(f"aligned recording: {out}{note}", highlight=False)
+        notes.append(f"aligned recording: {out}{note}")
+    if as_json:
+        typer.echo(json.dumps(alignment_to_json(alignment)))
+    else:
+        print_table(alignment, method=method)
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def check_targets(out: Path | None, plot: Path | None) -> None:
+    """See before the work that its outcome can be written.
+
+    Raises:
+        BadConfig: the picture's name cannot be a picture's.
+        BadRecording: the aligned recording's folder is there already.
+    """
     if plot is not None:
-        from coeval_lab.align_plot import plot_alignment  # matplotlib only where it is asked for
+        if plot.suffix.lower() != ".png":
+            raise BadConfig(f"--plot {plot}: expected a file ending in .png")
+        if plot.is_dir():
+            raise BadConfig(f"--plot {plot}: is a folder; expected a file ending in .png")
+        nearest = next(folder for folder in plot.absolute().parents if folder.exists())
+        if not nearest.is_dir():
+            raise BadConfig(f"--plot {plot}: cannot be written, {nearest} is no folder")
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadRecording(f"{out}: is there already; give a new or empty folder")
 
-        plot_alignment(alignment, plot)
-        console.print(f"report: {plot}", highlight=False)
 
-
-def print_table(alignment: Alignment) -> None:
-    """The estimate for people."""
+def print_table(alignment: Alignment, *, method: Method) -> None:
+    """The estimate for people, and what may help where there is none."""
     estimate = alignment.estimate
-    table = Table(title=f"clocks against {estimate.reference} (positive: the node is fast)")
+    table = Table(title=f"clocks against {escape(estimate.reference)} (positive: the node is fast)")
     for heading in ("node", "status", "offset s", "± 95% s", "skew ppm", "jumps", "evidence"):
         table.add_column(heading, justify="left" if heading in ("node", "status") else "right")
     for name, node in estimate.nodes.items():
         known = node.line is not None and node.ci95_ns is not None
         table.add_row(
-            name,
+            escape(name),
             f"[{STATUS_STYLE[node.status]}]{node.status}[/]",
             f"{node.line.offset_ns * 1e-9:+.6f}" if known and node.line else "–",
             f"{node.ci95_ns * 1e-9:.6f}" if node.ci95_ns is not None else "–",
@@ -98,8 +140,8 @@ def print_table(alignment: Alignment) -> None:
     unsure = [name for name, node in estimate.nodes.items() if node.status != "locked"]
     if unsure:
         console.print(
-            f"no offset for {', '.join(unsure)}: their content does not tell. Longer material "
-            "with more shared events, or --max-offset if the clocks are further apart, may help.",
+            f"no offset for {', '.join(unsure)}: {WHAT_HELPS[method]}",
             highlight=False,
+            markup=False,
         )
     console.print(f"{alignment.elapsed_s:.1f} s", style="dim")

@@ -1,5 +1,7 @@
 """A picture of an alignment: every stream's activity before and after."""
 
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.align import StreamTrack
+from coeval.errors import CoevalError
 from coeval.hops import HOP_NS
 from coeval.lag import densify
 from coeval.time import NodeNs
@@ -33,7 +36,11 @@ def activity(track: StreamTrack) -> tuple[NDArray[np.floating], NDArray[np.float
 
 
 def plot_alignment(alignment: Alignment, path: Path) -> None:
-    """Write the report as PNG: left as stamped, right on the reference timeline."""
+    """Write the report as PNG: left as stamped, right on the reference timeline.
+
+    Raises:
+        CoevalError: it cannot be written; a file that was there is as it was.
+    """
     estimate, tracks = alignment.estimate, [t for t in alignment.tracks if t.embeddings]
     figure, (before, after) = plt.subplots(
         1, 2, figsize=(13, 1.2 + 0.55 * max(len(tracks), 2)), sharey=True, layout="constrained"
@@ -54,13 +61,34 @@ def plot_alignment(alignment: Alignment, path: Path) -> None:
         if line is not None and node is not None and node.ci95_ns is not None:
             label = f"{line.offset_ns * 1e-9:+.3f} s ± {node.ci95_ns * 1e-6:.1f} ms"
         after.text(1.01, row + 0.3, label, transform=after.get_yaxis_transform(), fontsize=8)
-    before.set_yticks(np.arange(len(tracks)) + 0.4, [f"{t.node}/{t.stream}" for t in tracks])
+    names = [f"{track.node}/{track.stream}" for track in tracks]
+    before.set_yticks(np.arange(len(tracks)) + 0.4, names, parse_math=False)
     before.set_title("as stamped by each node")
-    after.set_title(f"on the timeline of {estimate.reference}")
+    after.set_title(f"on the timeline of {estimate.reference}", parse_math=False)
     for axes in (before, after):
         axes.set_xlabel("s")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=130)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=130)
     plt.close(figure)
+    write_whole(path, picture.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name when it is complete, or not at all.
+
+    Raises:
+        CoevalError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as exc:
+        raise CoevalError(f"{path}: cannot be written: {exc.strerror}") from exc
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

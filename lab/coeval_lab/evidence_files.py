@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coeval.errors import BadRecording, NotEnoughEvidence
 from coeval.evidence import SERVER, UTC, EvidenceKind
@@ -17,6 +18,11 @@ from coeval_edge.recording import Recording
 from coeval_edge.tables import Table
 
 logger = logging.getLogger(__name__)
+
+KINDS = ("pps", "exchange", "edges")
+"""What a node's `evidence` may hold; another kind is left out and said."""
+FINEST_SIGMA_S, COARSEST_SIGMA_S = 1e-10, 1.0
+"""What a PPS edge can be said to err by: stamps are whole ns, and edges a second apart."""
 
 
 def evidence_of(recording: Recording, *, method: str) -> list[PairLine]:
@@ -32,6 +38,14 @@ def evidence_of(recording: Recording, *, method: str) -> list[PairLine]:
     Raises:
         BadRecording: a file lacks a column or holds something that is no number.
     """
+    for node in recording.manifest.nodes.values():
+        for kind in sorted(set(node.evidence) - set(KINDS)):
+            logger.warning(
+                "evidence left out node=%s kind=%s reason=unknown kind; known are %s",
+                node.id,
+                kind,
+                ", ".join(KINDS),
+            )
     lines: list[PairLine] = []
     if method in ("joint", "hardware"):
         lines += [*pps_lines(recording), *edge_lines(recording)]
@@ -50,6 +64,28 @@ def read_stamps(recording: Recording, file: str, columns: tuple[str, ...]) -> li
     ]
 
 
+def read_sigmas(recording: Recording, file: str) -> NDArray[np.float64]:
+    """The column `sigma_s` of `pps.csv`, shape (n,).
+
+    Raises:
+        BadRecording: one is missing, or cannot be the standard deviation of a PPS edge in s.
+    """
+    table = Table(recording.path(file), where=file, required=("sigma_s",))
+    parts: list[NDArray[np.float64]] = [np.zeros(0)]
+    for block in table.blocks():
+        sigma_s = block.numbers("sigma_s")
+        good = (sigma_s >= FINEST_SIGMA_S) & (sigma_s <= COARSEST_SIGMA_S)  # NaN is not
+        if not good.all():
+            row = int(good.argmin())
+            raise BadRecording(
+                f"{file}, line {block.lines[row]}: column 'sigma_s' is "
+                f"{block.columns['sigma_s'][row]!r}; expected {FINEST_SIGMA_S:g} to "
+                f"{COARSEST_SIGMA_S:g} seconds"
+            )
+        parts.append(sigma_s)
+    return np.concatenate(parts)
+
+
 def pps_lines(recording: Recording) -> Iterator[PairLine]:
     """Each node's line against UTC from `pps.csv`: t_node, t_ref, sigma_s."""
     for node in recording.manifest.nodes.values():
@@ -57,10 +93,7 @@ def pps_lines(recording: Recording) -> Iterator[PairLine]:
             continue
         file = node.evidence["pps"]
         t_node, t_ref = read_stamps(recording, file, ("t_node", "t_ref"))
-        table = Table(recording.path(file), where=file, required=("sigma_s",))
-        sigma_s = np.concatenate([np.zeros(0), *(b.numbers("sigma_s") for b in table.blocks())])
-        if not (sigma_s > 0).all():
-            raise BadRecording(f"{file}: sigma_s must be positive; got {np.nanmin(sigma_s)}")
+        sigma_s = read_sigmas(recording, file)
         try:
             line = fit_edges(t_node, t_ref, sigma_s * NS_PER_S)
         except NotEnoughEvidence as exc:

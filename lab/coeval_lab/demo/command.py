@@ -13,7 +13,7 @@ from rich.live import Live
 
 from coeval.errors import BadConfig
 from coeval_edge.recording import open_recording
-from coeval_lab.demo.run import DemoResult, make_scenery, run_demo
+from coeval_lab.demo.run import DemoResult, check_speed, make_scenery, run_demo
 from coeval_lab.demo.table import Scenery, live_table, plain_line
 from coeval_lab.demo.verdict import say, verdict_to_json
 from coeval_lab.demo.watch import Watch
@@ -78,13 +78,14 @@ def demo(
     Starts a broker, an aggregator and a node for each node of a recording, and ends by itself.
     Exit code 0 where every clock was found within its stated interval, else 1.
     """
+    if speed is None:
+        speed = QUICK_SPEED if quick else DEFAULT_SPEED
+    check_speed(speed)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     console = Console(stderr=as_json)
     opened = open_recording(recording or SHIPPED)
     scenery = make_scenery(opened, seed=seed, is_looping=keep)
     logs = make_folder(out / "logs")
-    if speed is None:
-        speed = QUICK_SPEED if quick else DEFAULT_SPEED
     with Screen(console) as screen:
         result = run_demo(opened, scenery, speed=speed, logs=logs, show=screen.show)
     pictures = write_pictures(result, out)

@@ -86,6 +86,16 @@ def make_scenery(recording: Recording, *, seed: int, is_looping: bool) -> Scener
     )
 
 
+def check_speed(speed: float) -> None:
+    """See that a replay at a speed comes to an end, and begins.
+
+    Raises:
+        BadConfig: it is no positive number.
+    """
+    if not 0 < speed < math.inf:
+        raise BadConfig(f"--speed must be a number above 0 (1: real time), got {speed:g}")
+
+
 def run_demo(
     recording: Recording, scenery: Scenery, *, speed: float, logs: Path, show: Show
 ) -> DemoResult:
@@ -102,8 +112,7 @@ def run_demo(
         BadConfig: the speed is no positive number.
         CoevalError: no broker, or one of the processes failed.
     """
-    if not 0 < speed < math.inf:
-        raise BadConfig(f"--speed must be a number above 0 (1: real time), got {speed:g}")
+    check_speed(speed)
     began_s = time.monotonic()
     topics = Topics(session=SESSION)
     with ExitStack() as stack:

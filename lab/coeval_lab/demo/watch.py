@@ -131,7 +131,7 @@ class Watch:
                 heard = self.streams.setdefault((address.names[0], address.names[1]), Heard())
                 heard.blocks.append(Hops(t0_node_ns=block.t0_node_ns, rows=block.embeddings))
                 heard.num_hops += len(block.embeddings)
-        except (BadBlock, ValueError, KeyError, TypeError):
+        except (BadBlock, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return
 
     def latest(self, node: str) -> Statement | None:
