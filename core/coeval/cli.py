@@ -22,19 +22,38 @@ EXTRA_OF_PACKAGE = {
 }
 
 
+def all_entries() -> list[EntryPoint]:
+    """The subcommands that are registered, by name."""
+    return sorted(entry_points(group="coeval.commands"), key=lambda entry: entry.name)
+
+
+def extra_of(entry: EntryPoint) -> str:
+    """The extra that brings what a subcommand needs."""
+    return EXTRA_OF_PACKAGE.get(entry.module.split(".")[0], "lab")
+
+
+def missing_extra(entry: EntryPoint, missing: str) -> CoevalError:
+    """The error that says how to add what a subcommand lacks."""
+    return CoevalError(
+        f"`coeval {entry.name}` needs the package {missing!r}, which is not installed; "
+        f"add it with: pip install 'coeval[{extra_of(entry)}]'"
+    )
+
+
+def is_ours(exc: ModuleNotFoundError) -> bool:
+    """Whether a module of Coeval itself is absent: our own defect, not a missing extra."""
+    return (exc.name or "").split(".")[0] in {"coeval", *EXTRA_OF_PACKAGE}
+
+
 def add_stand_in(app: typer.Typer, entry: EntryPoint, *, missing: str) -> None:
     """Add a subcommand whose dependencies are absent: it says how to add them."""
-    extra = EXTRA_OF_PACKAGE.get(entry.module.split(".")[0], "lab")
 
     def say_what_is_missing() -> None:
-        raise CoevalError(
-            f"`coeval {entry.name}` needs the package {missing!r}, which is not installed; "
-            f"add it with: pip install 'coeval[{extra}]'"
-        )
+        raise missing_extra(entry, missing)
 
     app.command(
         name=entry.name,
-        help=f"Not installed here: pip install 'coeval\\[{extra}]'.",  # \\[ is no rich markup
+        help=f"Not installed here: pip install 'coeval\\[{extra_of(entry)}]'.",  # \\[: no markup
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )(say_what_is_missing)
 
@@ -44,8 +63,8 @@ def add_subcommand(app: typer.Typer, entry: EntryPoint) -> None:
     try:
         target = entry.load()
     except ModuleNotFoundError as exc:
-        if (exc.name or "").startswith("coeval"):
-            raise  # our own defect, not a missing extra
+        if is_ours(exc):
+            raise
         add_stand_in(app, entry, missing=exc.name or "?")
         return
     if isinstance(target, typer.Typer):
@@ -78,17 +97,32 @@ def build_app(arguments: list[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(coeval)
-    entries = sorted(entry_points(group="coeval.commands"), key=lambda entry: entry.name)
+    entries = all_entries()
     named = [entry for entry in entries if arguments and entry.name == arguments[0]]
     for entry in named or entries:
         add_subcommand(app, entry)
     return app
 
 
+def run(arguments: list[str]) -> None:
+    """Run the command line.
+
+    Raises:
+        CoevalError: what the subcommand raised; or it needs a package that is not installed.
+    """
+    try:
+        build_app(arguments)(args=arguments, prog_name="coeval")
+    except ModuleNotFoundError as exc:  # imported only where it is asked for, as for a picture
+        entry = next((entry for entry in all_entries() if entry.name in arguments[:1]), None)
+        if entry is None or is_ours(exc):
+            raise
+        raise missing_extra(entry, exc.name or "?") from exc
+
+
 def main() -> None:
     """Run the command line; exit 0, 1 (failure) or 2 (usage), never with a traceback of ours."""
     try:
-        build_app(sys.argv[1:])(prog_name="coeval")
+        run(sys.argv[1:])
     except CoevalError as exc:
         typer.echo(f"coeval: {exc}", err=True)
         sys.exit(2 if isinstance(exc, BadConfig) else 1)
