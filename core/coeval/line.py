@@ -17,6 +17,8 @@ LARGEST_SKEW_PPM = 2000.0
 TYPICAL_SKEW_PPM = 250.0
 """Standard deviation of the Gaussian prior on skew: it matters only for short recordings."""
 MOST_SKEWS = 1500
+LEAST_SPREAD_NATS = 1.0
+"""Spread of scores that are zero nearly everywhere, because only what stands out is scored."""
 RIVAL_DISTANCE_S = 0.4
 """A second peak nearer than this is the same answer."""
 
@@ -168,9 +170,9 @@ def fit_peak(
     column += low
     peak = float(search.sums[k, column])
     curve = search.curve
-    spread = spread_of(curve)
-    if spread <= 0 or peak <= 0:
+    if peak <= 0:
         return None
+    spread = spread_of(curve) or LEAST_SPREAD_NATS
     rival_steps = round(RIVAL_DISTANCE_S * 1e9 / grid.step_ns)
     elsewhere = np.concatenate(
         [curve[: max(column - rival_steps, 0)], curve[column + rival_steps :]]
@@ -187,7 +189,7 @@ def fit_peak(
         if spacing
         else np.diag([covariance[0, 0] * grid.step_ns**2, TYPICAL_SKEW_PPM**2]),
         peak=peak,
-        z=(peak - float(np.median(curve[curve != 0]))) / spread,
+        z=(peak - (float(np.median(curve[curve != 0])) if spread_of(curve) else 0.0)) / spread,
         margin=(peak - rival) / spread,
         lags_tried=int(np.count_nonzero(curve)),
     )

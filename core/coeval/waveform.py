@@ -18,8 +18,6 @@ from coeval.line import LagGrid, LineFit, Surface, fit_peak, search_lines
 from coeval.samples import AudioBlock, FloatArray
 from coeval.time import NS_PER_S
 
-LEAST_Z = 8.0
-"""How far the summed correlation must stand out of its own noise to be believed."""
 FLOOR_NS = 5e2
 """No lag is claimed to better than 0.5 µs (1 σ)."""
 
@@ -40,6 +38,8 @@ class Stage:
     """Lags per sample."""
     least_skew_ppm: float
     """Skews searched at least, however sure the line is of its own."""
+    least_z: float
+    """How far the summed correlation must stand out of its own noise to be believed."""
 
 
 LOWEST_HZ = 80.0
@@ -51,6 +51,10 @@ SEARCH_WINDOW_S = 5
 SEARCH_WINDOWS = 8
 CHANCE_Z = 5.5
 """Half a million lags of noise reach about 5.2 standard deviations."""
+CERTAIN_Z = 30.0
+"""More than this is as good as certain: no single window outvotes all others."""
+AROUND = 41
+"""Lags on the coarse grid that tell how far chance reaches: one second."""
 
 STAGES = (
     Stage(
@@ -60,6 +64,7 @@ STAGES = (
         skew_sigmas=3.0,
         oversampling=1,
         least_skew_ppm=300.0,
+        least_z=8.0,
     ),
     Stage(
         rate_hz=16_000,
@@ -68,6 +73,7 @@ STAGES = (
         skew_sigmas=4.0,
         oversampling=4,
         least_skew_ppm=2.0,
+        least_z=6.0,
     ),
 )
 MOST_WINDOWS = 48
@@ -76,6 +82,8 @@ PEAK_REACH_STEPS = 16
 LEAST_WINDOW_Z = 6.0
 """A window whose peak stands out less says nothing of its own."""
 LEAST_WINDOWS = 4
+FEW_WINDOWS_FLOOR_NS = 4e3
+"""A peak between samples 62.5 µs apart is good to a sixteenth of that, if nothing averages it."""
 FEW_WINDOWS_INFLATION = 9.0
 """Fewer windows show no scatter; the curvature of their peak promises three times too much
 (`bench align`, sounds of 5 to 12 s with noise, 2026-11-23)."""
@@ -99,15 +107,16 @@ def refine_by_waveform(
         stop_ns: end of the span.
 
     Returns:
-        The sharper line, or None where the two sounds do not share a waveform.
+        The sharper line, as sharp as the stages that found it; None where the two sounds do not
+        share a waveform.
     """
     start = max(start_ns, float(a[0].t_node_ns), b[0].t_node_ns - line.lag_ns)
     stop = min(stop_ns, end_ns(a[-1]), end_ns(b[-1]) - line.lag_ns)
-    found = line
+    found: LineFit | None = None
     for stage in STAGES:
-        sharper = refine_once(a, b, found, stage, start_ns=start, stop_ns=stop)
+        sharper = refine_once(a, b, found or line, stage, start_ns=start, stop_ns=stop)
         if sharper is None:
-            return None
+            break
         found = sharper
     return found
 
@@ -130,17 +139,23 @@ def sound_surface(
     step = round(grid.step_ns * SEARCH_RATE_HZ / NS_PER_S)
     reach = step * grid.num_lags
     times = np.arange(num + reach) * (NS_PER_S / SEARCH_RATE_HZ)
+    taper = np.hanning(num)  # the edge of a window would match the end of the other sound
     scores = np.zeros((num_windows, grid.num_lags), np.float32)
     for k, begin in enumerate(starts):
         sound_a = sound_at(a, begin + times[:num], rate_hz=SEARCH_RATE_HZ)
         before_ns = begin + grid.lowest_ns - 0.5 * grid.step_ns
         sound_b = sound_at(b, before_ns + times, rate_hz=SEARCH_RATE_HZ)
-        correlation = flat_correlation(sound_a, sound_b, rate_hz=SEARCH_RATE_HZ, oversampling=1)
+        correlation = flat_correlation(
+            sound_a * taper, sound_b, rate_hz=SEARCH_RATE_HZ, oversampling=1
+        )
         if correlation is None:
             continue
-        standing = np.abs(correlation[:reach]).reshape(grid.num_lags, step).max(axis=1)
+        around = correlation[:reach].reshape(grid.num_lags, step)
+        # Where the other sound is loud chance reaches farther: each lag against those around it.
+        power = np.convolve((around**2).mean(axis=1), np.full(AROUND, 1.0 / AROUND), mode="same")
+        standing = np.abs(around).max(axis=1) / np.sqrt(np.maximum(power, 0.25))
         # Noise alone reaches CHANCE_Z somewhere; what stands out more is evidence.
-        scores[k] = 0.5 * np.maximum(standing - CHANCE_Z, 0.0) ** 2
+        scores[k] = 0.5 * np.clip(standing - CHANCE_Z, 0.0, CERTAIN_Z) ** 2
     if not scores.any():
         return None
     return Surface(mids_ns=starts + 0.5 * window_ns, length_ns=window_ns, scores=scores)
@@ -179,7 +194,7 @@ def refine_once(
         [surface], grid, t_mid_ns=middle, span_s=span_s, largest_skew_ppm=min(half_range, 1000.0)
     )
     fit = fit_peak(search, grid)
-    if fit is None or fit.z < LEAST_Z:
+    if fit is None or fit.z < stage.least_z:
         return None
     offset_ns, skew_ppm, covariance = regress_windows(surface, grid, fit, span_s=span_s)
     return LineFit(
@@ -222,8 +237,10 @@ def regress_windows(
         peaks.append(grid.at(k + np.clip(0.5 * (right - left) / bend, -0.5, 0.5)))
         heights.append(top)
         times.append(t)
-    floor = np.diag([FLOOR_NS**2, (FLOOR_NS * 1e-3 * np.sqrt(12) / span_s) ** 2])
-    if len(peaks) < LEAST_WINDOWS:
+    is_few = len(peaks) < LEAST_WINDOWS
+    floor_ns = FEW_WINDOWS_FLOOR_NS if is_few else FLOOR_NS
+    floor = np.diag([floor_ns**2, (floor_ns * 1e-3 * np.sqrt(12) / span_s) ** 2])
+    if is_few:
         stated = FEW_WINDOWS_INFLATION * fit.covariance / max(fit.peak / len(surface.mids_ns), 1.0)
         stated = stated + floor
         return fit.lag_ns, fit.skew_ppm, stated
@@ -301,8 +318,9 @@ def flat_correlation(
     magnitude = np.abs(cross)
     flat = np.where(band, cross / (magnitude + 1e-3 * magnitude.max() + 1e-30), 0.0)
     correlation = np.fft.irfft(flat, size * oversampling)
-    noise = float(1.4826 * np.median(np.abs(correlation))) + 1e-12
-    return correlation / noise
+    # Where most of a sound is silent the median is almost nothing; the mean square is not.
+    spread = max(1.4826 * float(np.median(np.abs(correlation))), float(correlation.std()) / 2.0)
+    return correlation / (spread + 1e-12)
 
 
 def sound_at(

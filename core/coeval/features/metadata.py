@@ -17,6 +17,8 @@ MEMORY_HOPS = 20 * 10
 NUM_STRONGEST = 4
 LONGEST_STEP_NS = 10 * NS_PER_S
 """Two readings further apart are not joined by a line."""
+STUCK = 1e-29
+"""Typical step of a channel that never moved."""
 
 DIM = 4 * NUM_STRONGEST + 8 + 1
 
@@ -104,7 +106,7 @@ class MetadataFeatures:
         for k in range(len(rows)):
             if coverage[k] >= 0.5:
                 step = np.maximum(path[k], 1e-30)
-                grown = np.where(self._scale <= 1e-29, step, self._scale)
+                grown = np.where(self._scale <= STUCK, step, self._scale)
                 self._scale = grown + (step - grown) / MEMORY_HOPS
             scale[k] = self._scale
         level = self._levels.push(mean / (scale + 1e-20), coverage)
@@ -132,7 +134,9 @@ class MetadataFeatures:
         features = np.concatenate(
             [strongest, self._pooled.push(pooled, coverage), coverage[:, None]], axis=1
         )
-        features[coverage < 0.5] = 0.0
+        # Before anything moved there is nothing to show, not even that the sensor is there.
+        is_stuck = (scale <= STUCK).all(axis=1)
+        features[(coverage < 0.5) | is_stuck] = 0.0
         return features.astype(np.float32)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -82,9 +83,10 @@ def ffsubsync(job):
             text=True,
             check=False,
         )
-    for line in (done.stderr + done.stdout).splitlines():
-        if "offset seconds:" in line:
-            return -float(line.rsplit(":", 1)[1])
+    # The log ends its lines with the place in the source: read the number right after the words.
+    found = re.search(r"offset seconds:\s*(-?[\d.]+)", done.stderr + done.stdout)
+    if found:
+        return -float(found[1])
     raise RuntimeError((done.stderr.strip().splitlines() or ["no answer"])[-1])
 
 
