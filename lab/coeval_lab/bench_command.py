@@ -26,7 +26,7 @@ def bench(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of real recordings; default ../shared/recordings.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seeds every draw.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds every draw.")] = 1,
     peers: Annotated[
         bool, typer.Option(help="Run the peers too (installs them into .venv-peers).")
     ] = True,
@@ -34,6 +34,10 @@ def bench(
     """Run a benchmark; a bar that is missed is printed, and is no failure of the command."""
     if name not in BENCHES:
         raise BadConfig(f"no benchmark {name!r}; there are: {', '.join(BENCHES)}")
+    if recordings is not None and not recordings.is_dir():
+        raise BadConfig(f"--recordings {recordings}: no such folder")
+    if out is not None:
+        make_folder(out)  # an hour's work is not lost for it
     from coeval_lab.bench import align  # heavy: only when a benchmark runs
     from coeval_lab.bench.report import commit, print_rows, write_report
 
@@ -61,3 +65,15 @@ def bench(
         command = shlex.join(["coeval", *sys.argv[1:]])
         write_report(out, name=name, command=command, seed=seed, rows=rows, bars=bars)
         console.print(f"written: {out}", highlight=False)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a report.
+
+    Raises:
+        BadConfig: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise BadConfig(f"--out: {path} cannot be made: {exc.strerror}") from exc
