@@ -45,13 +45,13 @@ LOCK_Z = 6.5
 """Least score in standard deviations of the scores at wrong lags."""
 LOCK_MARGIN = 2.0
 """Least distance to the best line elsewhere, in the same unit."""
-INTERVAL_INFLATION = 1.0
-"""Ratio of real to stated spread of content offsets, 2026-11: docs/validation, `bench align`."""
-CONTENT_FLOOR_NS = 6e6
-"""No content offset from embeddings is claimed to better than this (1 σ)."""
-SAMPLING_FLOOR = 0.12
-"""… nor to better than this share of a numeric stream's sampling interval: between two readings
-nothing is known of when a change began. Fitted on scenes 910 000 to 920 039, 2026-11-23."""
+LATENCY_NS = 5.5e6
+"""Content is stamped when it happens, give or take this (1 σ): two streams agree to 8 ms …"""
+STILLS_LATENCY_NS = 50e6
+"""… stills, which come a second apart, less well …"""
+SAMPLING_LATENCY = 0.15
+"""… and numeric streams also to this share of their sampling interval: between two readings
+nothing is known of when a change began. Fitted on scenes 930 000 to 930 049, 2026-11-24."""
 UNKNOWN_INTERVAL_NS = 100e6
 """Sampling interval of numeric streams of which only embeddings are known."""
 
@@ -143,8 +143,8 @@ class PairWork:
     second: str
     grid: LagGrid
     surfaces: list[Surface]
-    floor_ns: float
-    """Spread that no offset of the pair is claimed below (1 σ)."""
+    latencies_ns: tuple[float, float]
+    """Spread (1 σ) of how late the first and the second node's content is stamped."""
     streams: tuple[str, ...]
     """Stream pairs that were compared."""
     start_ns: float
@@ -324,7 +324,7 @@ def compare_nodes(
         second=second[0].node,
         grid=grid,
         surfaces=surfaces,
-        floor_ns=min(floor_of(a, b) for a, b in itertools.product(first, second)),
+        latencies_ns=(min(map(latency_of, first)), min(map(latency_of, second))),
         streams=tuple(compared),
         start_ns=float(start_a),
         stop_ns=float(end_a),
@@ -333,14 +333,16 @@ def compare_nodes(
     )
 
 
-def floor_of(a: StreamTrack, b: StreamTrack) -> float:
-    """Spread (1 σ, ns) that sampling leaves in the offset of two streams."""
-    intervals = [
-        UNKNOWN_INTERVAL_NS if track.signals is None else NS_PER_S / track.signals.rate_hz
-        for track in (a, b)
-        if track.modality == "metadata"
-    ]
-    return math.hypot(CONTENT_FLOOR_NS, *(SAMPLING_FLOOR * interval for interval in intervals))
+def latency_of(track: StreamTrack) -> float:
+    """Spread (1 σ, ns) of the time between what happens and what a stream shows of it.
+
+    It is the stream's own: no number of other streams to compare it with averages it away.
+    """
+    if track.modality != "metadata":
+        return STILLS_LATENCY_NS if track.modality == "image" else LATENCY_NS
+    signals = track.signals
+    interval_ns = UNKNOWN_INTERVAL_NS if signals is None else NS_PER_S / signals.rate_hz
+    return math.hypot(LATENCY_NS, SAMPLING_LATENCY * interval_ns)
 
 
 def sound_surfaces(
@@ -477,7 +479,7 @@ def estimate_nodes(
         if first not in placed or second not in placed:
             continue
         if first == reference and second in jumps:
-            lines.append(pair_line(work, jumps[second].before, floor_ns=work.floor_ns))
+            lines.append(pair_line(work, jumps[second].before, latencies_ns=work.latencies_ns))
         elif first not in jumps and second not in jumps:  # one line would not fit a step
             line = line_near(work, placed[second].lag_ns - placed[first].lag_ns, by_node)
             if line is not None:
@@ -537,18 +539,17 @@ def line_near(
                 a.waveform, b.waveform, fit, start_ns=work.start_ns, stop_ns=work.stop_ns
             )
             if sharper is not None:
-                return pair_line(work, sharper, floor_ns=0.0)
+                return pair_line(work, sharper, latencies_ns=(0.0, 0.0))
         if a.signals is not None and b.signals is not None:
             span_s = (work.stop_ns - work.start_ns) / NS_PER_S
             sharper = refine_by_signals(a.signals, b.signals, fit, span_s=span_s)
             if sharper is not None and sharper.covariance[0, 0] < found.covariance[0, 0]:
                 found = sharper
-    return pair_line(work, found, floor_ns=work.floor_ns)
+    return pair_line(work, found, latencies_ns=work.latencies_ns)
 
 
-def pair_line(work: PairWork, fit: LineFit, *, floor_ns: float) -> PairLine:
-    """A fit as the solver takes it, its covariance made honest."""
-    covariance = fit.covariance * INTERVAL_INFLATION**2 + np.diag([floor_ns**2, 0.0])
+def pair_line(work: PairWork, fit: LineFit, *, latencies_ns: tuple[float, float]) -> PairLine:
+    """A fit as the solver takes it."""
     return PairLine(
         first=work.first,
         second=work.second,
@@ -556,5 +557,6 @@ def pair_line(work: PairWork, fit: LineFit, *, floor_ns: float) -> PairLine:
         t_second_ns=fit.t_mid_ns + fit.lag_ns,
         lag_ns=fit.lag_ns,
         skew_ppm=fit.skew_ppm,
-        covariance=covariance,
+        covariance=fit.covariance,
+        latencies_ns=latencies_ns,
     )

@@ -1,7 +1,8 @@
 """From lines between pairs of nodes to one line a node: weighted least squares on the graph.
 
 A pair's line is a measurement of a difference of two states (offset, skew), so that all pairs
-together give each node's clock, and their covariance. Offset = node − reference.
+together give each node's clock, and their covariance. What is stamped late on a node is late in
+all its pairs: such a latency is a state of its own. Offset = node − reference.
 """
 
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ class PairLine:
     """Second against first; positive: fast."""
     covariance: NDArray[np.floating]
     """Of (lag, skew), shape (2, 2)."""
+    latencies_ns: tuple[float, float] = (0.0, 0.0)
+    """Spread (1 σ) of a latency of the first and the second node that this line shares with all
+    other lines of that node which have one; 0: the line has none."""
 
 
 def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> dict[str, NodeState]:
@@ -56,6 +60,8 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
     if not index:
         return {}
     used = [line for line in lines if line.first in rough and line.second in rough]
+    latencies = shared_latencies(used)
+    late = {name: 2 * len(index) + k for k, name in enumerate(latencies)}
     # Offsets may be years (another epoch): only what the rough ones leave goes through floats.
     misses = [
         np.array([line.lag_ns - (rough[line.second] - rough[line.first]), line.skew_ppm])
@@ -63,11 +69,15 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
     ]
     precisions = [np.linalg.inv(line.covariance) for line in used]
     weights = np.ones(len(used))
-    state: NDArray[np.floating] = np.zeros(2 * len(index))
-    information = np.eye(len(state))
+    state: NDArray[np.floating] = np.zeros(2 * len(index) + len(late))
+    prior = np.diag(
+        np.array(
+            [0.0, TYPICAL_SKEW_PPM**-2] * len(index) + [sigma**-2 for sigma in latencies.values()]
+        )
+    )
+    information = prior
     for _ in range(ROUNDS):
-        information = np.diag(np.tile([0.0, TYPICAL_SKEW_PPM**-2], len(index)))
-        vector = np.zeros(len(state))
+        information, vector = prior.copy(), np.zeros(len(state))
         designs = []
         for line, miss, precision, weight in zip(used, misses, precisions, weights, strict=True):
             k = index.get(line.second)
@@ -75,7 +85,8 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
             if k is not None:
                 offset_ns, skew = rough[line.second] + float(state[2 * k]), float(state[2 * k + 1])
             since_t0_ns = (line.t_second_ns - offset_ns - t0_ns) / (1.0 + skew * 1e-6)
-            design = design_of(line, index, since_t0_ns=since_t0_ns)
+            design = np.zeros((2, len(state)))
+            fill_design(design, line, index, late, since_t0_ns=since_t0_ns)
             information += weight * design.T @ precision @ design
             vector += weight * design.T @ precision @ miss
             designs.append(design)
@@ -97,15 +108,33 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
     }
 
 
-def design_of(line: PairLine, index: dict[str, int], *, since_t0_ns: float) -> NDArray[np.float64]:
-    """Rows that turn the states into the line's lag and skew, shape (2, 2·nodes)."""
-    design = np.zeros((2, 2 * len(index)))
-    for name, sign in ((line.second, 1.0), (line.first, -1.0)):
+def shared_latencies(lines: Sequence[PairLine]) -> dict[str, float]:
+    """The spread of each node's latency, for the nodes that have one."""
+    found: dict[str, float] = {}
+    for line in lines:
+        for name, sigma_ns in zip((line.first, line.second), line.latencies_ns, strict=True):
+            if sigma_ns > 0:
+                found[name] = min(sigma_ns, found.get(name, sigma_ns))
+    return found
+
+
+def fill_design(
+    design: NDArray[np.float64],
+    line: PairLine,
+    index: dict[str, int],
+    late: dict[str, int],
+    *,
+    since_t0_ns: float,
+) -> None:
+    """Set the rows (2, states) that turn the states into the line's lag and skew."""
+    ends = ((line.second, 1.0, line.latencies_ns[1]), (line.first, -1.0, line.latencies_ns[0]))
+    for name, sign, latency_ns in ends:
         if name in index:
             k = 2 * index[name]
             design[0, k], design[0, k + 1] = sign, sign * since_t0_ns * 1e-6
             design[1, k + 1] = sign
-    return design
+        if latency_ns > 0:
+            design[0, late[name]] = sign
 
 
 def rough_offsets(lines: Sequence[PairLine], reference: str) -> dict[str, float]:
