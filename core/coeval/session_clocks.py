@@ -1,0 +1,469 @@
+"""Every clock of a session from all evidence: hardware, network and content in one estimate.
+
+Each sample is a measurement of a difference of two states (`clock_filter`). Samples that disagree
+are held back. Two in a row that agree with one another are a jump of the clock, unless another
+source of the same clock says otherwise: then their own source has changed its mind, and its bias
+is elsewhere. Sources that scatter more than they claim are believed less (`source_trust`). Sign:
+offset = clock − reference; positive: the clock is fast.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from coeval.clock_filter import ClockFilter
+from coeval.evidence import SERVER, UTC, Evidence, EvidenceKind
+from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
+from coeval.source_trust import SourceTrust
+from coeval.time import NS_PER_S
+
+GATE_SIGMAS = 4.0
+"""A sample farther from what is expected is held back."""
+HEAVY_SIGMAS = 2.5
+"""One farther than this counts less (Huber)."""
+JUMP_NS = 2e6
+"""Samples that agree on a step of more than this are believed at the second …"""
+SAMPLES_OF_SMALL_JUMP = 6
+"""… those that agree on a smaller one only at the sixth: load moves stamps by microseconds."""
+SAMPLES_OF_TIE = 4
+"""Until so many samples about a clock were taken in, a step is a correction, not a jump."""
+LATEST_S = 600.0
+"""Samples that come later than this after their time are dropped, and those so far ahead."""
+TELL_SCALE = 1.5
+"""A source that scatters this much more than it claims is named."""
+DOUBT_S = 120.0
+"""For so long after a jump another source may show that there was none."""
+RECENT_S = 60.0
+"""A kind of evidence is named while its last sample is no older."""
+LOOSE = 10.0
+"""A new clock may lie this many standard deviations of its first sample away."""
+NORMAL_95 = 1.96
+LARGEST_CI95_NS = 0.5 * NS_PER_S
+"""A clock known no better is not locked."""
+
+FindingKind = Literal["jump", "no_jump", "source_stepped", "source_distrusted", "source_wide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that evidence showed apart from the estimate."""
+
+    kind: FindingKind
+    """jump: a clock stepped; no_jump: one told before was none; source_…: about a source."""
+    clock: str
+    """The clock."""
+    source: str
+    """The source that showed it, or that it is about."""
+    t_second_ns: int
+    """Reading of the second clock of the first sample that showed it."""
+    size_ns: float | None = None
+    """Size of the step; None for `source_wide`."""
+    scale: float | None = None
+    """`source_wide`: real over claimed scatter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockState:
+    """What is known of a clock at an instant."""
+
+    offset_ns: int
+    """clock − reference; positive: fast."""
+    skew_ppb: float
+    """Same sign."""
+    ci95_ns: float
+    """Half-width of the offset's 95% interval."""
+    skew_ci95_ppb: float
+    """Half-width of the skew's."""
+    kinds: tuple[EvidenceKind, ...]
+    """Kinds of evidence of the last minute."""
+    holdover_s: float
+    """Time since the last evidence about this clock."""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it is known well enough to be used."""
+        return self.ci95_ns <= LARGEST_CI95_NS
+
+
+@dataclass(slots=True)
+class Doubt:
+    """A jump that another source may yet contradict."""
+
+    clock: str
+    """The clock that seems to have stepped."""
+    source: str
+    """The source that said so."""
+    size_ns: float
+    """By how much."""
+    t_root_ns: int
+    """When, on the root's clock."""
+    without: ClockFilter
+    """The states without the jump."""
+    since: list[Evidence]
+    """The samples that showed it, and all that came later."""
+    is_shared: bool
+    """Whether another source speaks of the clock, so that a contradiction may come."""
+
+
+class SessionClocks:
+    """All clocks of a session, tied to one another as evidence comes."""
+
+    def __init__(
+        self,
+        *,
+        reference: str,
+        oscillators: Mapping[str, OscillatorClass] | None = None,
+        default: OscillatorClass = UNKNOWN,
+    ) -> None:
+        """Begin without evidence.
+
+        Args:
+            reference: the clock that offsets are stated against.
+            oscillators: class of each clock, where known.
+            default: class of the others.
+        """
+        self.reference = reference
+        self.counts: Counter[str] = Counter()
+        """Samples by what became of them: used, held, late, ahead, distrusted, unusable."""
+        self.sources: dict[str, SourceTrust] = {}
+        """What was learnt of each source."""
+        self._oscillators = dict(oscillators or {}) | {UTC: PERFECT}
+        self._default = default
+        self._filters: list[ClockFilter] = []
+        self._heard: dict[str, dict[EvidenceKind, float]] = {}
+        self._num_used: Counter[str] = Counter()
+        self._doubts: list[Doubt] = []
+        self._ahead_ns = -math.inf
+
+    def push(self, evidence: Evidence) -> list[Finding]:
+        """Take in one sample; what it showed apart from the estimate.
+
+        Samples of different sources may come in any order, up to LATEST_S after their time.
+        """
+        if not is_usable(evidence):
+            self.counts["unusable"] += 1
+            return []
+        filter_ = self._tie(evidence)
+        clocks = frozenset((evidence.first, evidence.second))
+        trust = self.sources.setdefault(evidence.source, SourceTrust(clocks=clocks))
+        t_root_ns = root_time(filter_, evidence)
+        ahead_s = (t_root_ns - filter_.t_root_ns) / NS_PER_S
+        if abs(ahead_s) > LATEST_S and self._num_used[evidence.second] >= SAMPLES_OF_TIE:
+            # One sample from far ahead is an error; two of the same time follow a long silence.
+            is_again = abs(t_root_ns - self._ahead_ns) <= LATEST_S * NS_PER_S
+            self._ahead_ns = t_root_ns
+            if ahead_s < 0 or not is_again:
+                self.counts["late" if ahead_s < 0 else "ahead"] += 1
+                return []
+        filter_.predict(t_root_ns)
+        if trust.is_distrusted(t_root_ns):
+            self.counts["distrusted"] += 1
+            return []
+        for doubt in self._doubts:
+            if evidence.first in doubt.without and evidence.second in doubt.without:
+                doubt.since.append(evidence)
+        undone = self._settle_doubts(filter_, evidence)
+        if undone:
+            return undone
+        return self._weigh(filter_, evidence, trust)
+
+    def at(self, clock: str, t_ref_ns: int) -> ClockState | None:
+        """State of a clock at an instant of the reference; None: nothing ties the two."""
+        filter_ = self._find(clock)
+        if filter_ is None or self.reference not in filter_ or clock == self.reference:
+            return None
+        reference_ns = whole_offset(filter_, self.reference)
+        since_ns = t_ref_ns - reference_ns - filter_.t_root_ns
+        since_s = since_ns / NS_PER_S
+        own_ns, own_ppb = filter_.offset(clock, since_s=since_s)
+        ref_ns, ref_ppb = filter_.offset(self.reference, since_s=since_s)
+        spread = filter_.spread(clock, against=self.reference, since_s=since_s)
+        # While a jump may still turn out to be none, both answers lie within the interval.
+        doubt_ns = sum(abs(d.size_ns) for d in self._doubts if d.clock == clock and d.is_shared)
+        heard = self._heard.get(clock, {})
+        now_ns = filter_.t_root_ns + since_ns
+        last_ns = max(heard.values(), default=float(filter_.t_root_ns))
+        return ClockState(
+            offset_ns=filter_.bases[clock] - filter_.bases[self.reference] + round(own_ns - ref_ns),
+            skew_ppb=own_ppb - ref_ppb,
+            ci95_ns=NORMAL_95 * math.sqrt(spread[0, 0]) + doubt_ns,
+            skew_ci95_ppb=NORMAL_95 * math.sqrt(spread[1, 1]),
+            kinds=tuple(k for k, t in sorted(heard.items()) if now_ns - t < RECENT_S * NS_PER_S),
+            holdover_s=max(0.0, (now_ns - last_ns) / NS_PER_S),
+        )
+
+    @property
+    def is_tied_to_utc(self) -> bool:
+        """Whether evidence ties the reference to UTC."""
+        filter_ = self._find(self.reference)
+        return filter_ is not None and UTC in filter_
+
+    def filters(self) -> list[ClockFilter]:
+        """The groups of clocks that evidence ties together, each with its states."""
+        return list(self._filters)
+
+    def forget(self, clock: str) -> None:
+        """A clock started anew: nothing that was known of it holds."""
+        self._doubts = [doubt for doubt in self._doubts if clock not in doubt.without]
+        self._heard.pop(clock, None)
+        self._num_used.pop(clock, None)
+        filter_ = self._find(clock)
+        if filter_ is None:
+            return
+        for name in [n for n, trust in self.sources.items() if clock in trust.clocks]:
+            del self.sources[name]
+            if name in filter_.bias_index:
+                filter_.remove_bias(name)
+        if filter_.index:
+            filter_.remove_clock(clock)
+        if not filter_.index:
+            self._filters.remove(filter_)
+
+    def _find(self, clock: str) -> ClockFilter | None:
+        return next((f for f in self._filters if clock in f), None)
+
+    def _oscillator(self, clock: str) -> OscillatorClass:
+        return self._oscillators.get(clock, self._default)
+
+    def _tie(self, evidence: Evidence) -> ClockFilter:
+        """The filter of both clocks, made or joined where there is none yet."""
+        first, second = self._find(evidence.first), self._find(evidence.second)
+        t_first_ns = evidence.t_second_ns - evidence.offset_ns
+        if first is None:
+            oscillator = self._oscillator(evidence.first)
+            first = ClockFilter(evidence.first, oscillator, t_root_ns=t_first_ns)
+            self._filters.append(first)
+        if second is None:
+            oscillator = self._oscillator(evidence.second)
+            second = ClockFilter(evidence.second, oscillator, t_root_ns=evidence.t_second_ns)
+            self._filters.append(second)
+        if first is second:
+            return first
+        # The group that holds the reference keeps its root; else the one of more clocks.
+        swap = self.reference in second or (
+            self.reference not in first and len(second.clocks) > len(first.clocks)
+        )
+        kept, gone = (second, first) if swap else (first, second)
+        near, far = (evidence.second, evidence.first) if swap else (evidence.first, evidence.second)
+        measured_ns = -evidence.offset_ns if swap else evidence.offset_ns
+        kept.predict(t_first_ns + (evidence.offset_ns if swap else 0) - whole_offset(kept, near))
+        gone.predict(t_first_ns + (0 if swap else evidence.offset_ns) - whole_offset(gone, far))
+        base_ns = whole_offset(kept, near) + measured_ns - whole_offset(gone, far)
+        known = kept.spread(near)[0, 0] + gone.spread(far)[0, 0]
+        sigma = LOOSE * math.sqrt(evidence.sigma_ns**2 + evidence.bias_sigma_ns**2 + known)
+        kept.absorb(gone, base_ns=base_ns, sigma_ns=sigma)
+        self._filters.remove(gone)
+        return kept
+
+    def _weigh(self, filter_: ClockFilter, evidence: Evidence, trust: SourceTrust) -> list[Finding]:
+        """Take a sample in, or hold it back."""
+        if evidence.bias_sigma_ns > 0:
+            filter_.add_bias(evidence.source, evidence.bias_sigma_ns)
+        row, miss_ns, spread, noise = compare(filter_, evidence, scale=trust.scale)
+        sigmas = abs(miss_ns) / math.sqrt(spread + noise)
+        before = trust.scale
+        trust.note(sigmas)
+        findings = []
+        if trust.scale >= TELL_SCALE > before:
+            findings.append(finding("source_wide", evidence, scale=trust.scale))
+        if sigmas > GATE_SIGMAS:
+            self.counts["held"] += 1
+            return findings + self._hold(filter_, evidence, trust, miss_ns)
+        self.counts["used"] += 1
+        filter_.update(row, miss_ns, variance=noise * max(1.0, sigmas / HEAVY_SIGMAS))
+        trust.held.clear()
+        trust.accepted_ns = max(trust.accepted_ns, root_time(filter_, evidence))
+        for clock in (evidence.first, evidence.second):
+            self._heard.setdefault(clock, {})[evidence.kind] = filter_.t_root_ns
+            self._num_used[clock] += 1
+        return findings
+
+    def _hold(
+        self, filter_: ClockFilter, evidence: Evidence, trust: SourceTrust, miss_ns: float
+    ) -> list[Finding]:
+        """Hold a sample back, and see whether those held back mean a step."""
+        tolerance = GATE_SIGMAS * math.sqrt(2.0) * trust.scale * evidence.sigma_ns
+        if trust.held and abs(miss_ns - trust.held[-1][1]) > tolerance:
+            trust.held.clear()
+        trust.held.append((evidence, miss_ns))
+        size_ns = sum(miss for _, miss in trust.held) / len(trust.held)
+        if len(trust.held) < (2 if abs(size_ns) > JUMP_NS else SAMPLES_OF_SMALL_JUMP):
+            return []
+        held = [sample for sample, _ in trust.held]
+        trust.held.clear()
+        others = self._others(filter_, evidence)
+        onset_ns = root_time(filter_, held[0])
+        if any(other.accepted_ns > onset_ns for other in others):
+            return self._source_stepped(filter_, held, trust, size_ns)
+        is_shared = any(onset_ns - o.accepted_ns < DOUBT_S * NS_PER_S for o in others)
+        return self._clock_stepped(filter_, held, trust, size_ns, is_shared=is_shared)
+
+    def _others(self, filter_: ClockFilter, evidence: Evidence) -> list[SourceTrust]:
+        """Other sources that tell of a clock that may have stepped, and are believed."""
+        clocks = {evidence.first, evidence.second} - {UTC, SERVER}
+        return [
+            trust
+            for name, trust in self.sources.items()
+            if name != evidence.source
+            and clocks & trust.clocks
+            and not trust.is_distrusted(filter_.t_root_ns)
+        ]
+
+    def _source_stepped(
+        self, filter_: ClockFilter, held: Sequence[Evidence], trust: SourceTrust, size_ns: float
+    ) -> list[Finding]:
+        """The source changed its mind: its bias is elsewhere, the clock is not."""
+        last = held[-1]
+        trust.step(filter_.t_root_ns)
+        kind: FindingKind = "source_stepped"
+        if trust.is_distrusted(filter_.t_root_ns):
+            kind = "source_distrusted"
+        else:
+            filter_.add_bias(last.source, max(last.bias_sigma_ns, last.sigma_ns))
+            filter_.widen_bias(last.source, 3.0 * abs(size_ns))
+            for sample in held:
+                self._weigh(filter_, sample, trust)
+        return [finding(kind, last, size_ns=size_ns)]
+
+    def _clock_stepped(
+        self,
+        filter_: ClockFilter,
+        held: Sequence[Evidence],
+        trust: SourceTrust,
+        size_ns: float,
+        *,
+        is_shared: bool,
+    ) -> list[Finding]:
+        """The clock stepped: a new segment begins, unless another source says otherwise soon."""
+        onset = held[0]
+        clock = self._stepping_clock(onset)
+        size_ns = size_ns if clock == onset.second else -size_ns
+        is_told = self._num_used[clock] >= SAMPLES_OF_TIE
+        doubt = Doubt(
+            clock=clock,
+            source=onset.source,
+            size_ns=size_ns,
+            t_root_ns=filter_.t_root_ns,
+            without=filter_.copy(),
+            since=list(held),
+            is_shared=is_shared,
+        )
+        filter_.widen(clock, 3.0 * abs(size_ns))
+        for sample in held:
+            self._weigh(filter_, sample, trust)
+        if not is_told:
+            return []
+        self._doubts = [d for d in self._doubts if d.clock != clock] + [doubt]
+        return [finding("jump", onset, clock=clock, size_ns=size_ns)]
+
+    def _stepping_clock(self, evidence: Evidence) -> str:
+        """Which of two clocks stepped: the one that other sources doubt too, else the second."""
+        if evidence.second in (UTC, SERVER):
+            return evidence.first
+        doubted = {
+            clock
+            for name, trust in self.sources.items()
+            if name != evidence.source and trust.held
+            for clock in trust.clocks
+        }
+        is_first = evidence.first in doubted and evidence.second not in doubted
+        return evidence.first if is_first else evidence.second
+
+    def _settle_doubts(self, filter_: ClockFilter, evidence: Evidence) -> list[Finding]:
+        """See whether a sample confirms or refutes a jump that another source showed."""
+        for doubt in list(self._doubts):
+            if filter_.t_root_ns - doubt.t_root_ns > DOUBT_S * NS_PER_S:
+                self._doubts.remove(doubt)
+                continue
+            clocks = {evidence.first, evidence.second}
+            known = all(clock in doubt.without for clock in clocks)
+            if evidence.source == doubt.source or doubt.clock not in clocks or not known:
+                continue
+            doubt.without.predict(filter_.t_root_ns)
+            scale = self.sources[evidence.source].scale
+            fits = []
+            for states in (filter_, doubt.without):
+                _, miss_ns, spread, noise = compare(states, evidence, scale=scale)
+                fits.append(abs(miss_ns) / math.sqrt(spread + noise) <= GATE_SIGMAS)
+            if fits == [True, False]:
+                self._doubts.remove(doubt)
+            elif fits == [False, True]:
+                return self._undo(filter_, doubt)
+        return []
+
+    def _undo(self, filter_: ClockFilter, doubt: Doubt) -> list[Finding]:
+        """A jump was none: go on from the states without it, and believe its source less."""
+        self._filters[self._filters.index(filter_)] = doubt.without
+        self._doubts.remove(doubt)
+        trust = self.sources[doubt.source]
+        shown = [sample for sample in doubt.since if sample.source == doubt.source]
+        size_ns = doubt.size_ns if doubt.clock == shown[0].second else -doubt.size_ns
+        findings = [
+            finding("no_jump", shown[0], clock=doubt.clock, size_ns=doubt.size_ns),
+            *self._source_stepped(doubt.without, shown[:2], trust, size_ns),
+        ]
+        for sample in doubt.since:
+            other = self.sources[sample.source]
+            if not any(sample is s for s in shown[:2]) and not other.is_distrusted(
+                doubt.without.t_root_ns
+            ):
+                self._weigh(doubt.without, sample, other)
+        return findings
+
+
+def is_usable(evidence: Evidence) -> bool:
+    """Whether a sample's numbers can be numbers of a measurement."""
+    return (
+        evidence.first != evidence.second
+        and 0 < evidence.sigma_ns < math.inf
+        and 0 <= evidence.bias_sigma_ns < math.inf
+    )
+
+
+def whole_offset(filter_: ClockFilter, clock: str) -> int:
+    """Offset of a clock against the filter's root, in whole ns."""
+    return filter_.bases[clock] + round(filter_.offset(clock)[0])
+
+
+def root_time(filter_: ClockFilter, evidence: Evidence) -> int:
+    """Instant of a sample on the clock of the filter's root."""
+    return evidence.t_second_ns - whole_offset(filter_, evidence.second)
+
+
+def compare(
+    filter_: ClockFilter, evidence: Evidence, *, scale: float
+) -> tuple[list[tuple[int, float]], float, float, float]:
+    """A sample against what the states make expect.
+
+    Returns:
+        Its coefficients; measured minus expected (ns); the variance (ns²) that the states leave
+        in that; and the sample's own.
+    """
+    late_s = max(0.0, (filter_.t_root_ns - root_time(filter_, evidence)) / NS_PER_S)
+    row = filter_.row(evidence.first, evidence.second, evidence.source, late_s=late_s)
+    expected_ns, spread = filter_.expect(row)
+    bases_ns = filter_.bases[evidence.second] - filter_.bases[evidence.first]
+    noise = (scale * evidence.sigma_ns) ** 2
+    noise += filter_.wander(evidence.first, evidence.second, late_s)
+    return row, float(evidence.offset_ns - bases_ns) - expected_ns, spread, noise
+
+
+def finding(
+    kind: FindingKind,
+    evidence: Evidence,
+    *,
+    clock: str | None = None,
+    size_ns: float | None = None,
+    scale: float | None = None,
+) -> Finding:
+    """A finding that a sample showed."""
+    return Finding(
+        kind=kind,
+        clock=evidence.second if clock is None else clock,
+        source=evidence.source,
+        t_second_ns=evidence.t_second_ns,
+        size_ns=size_ns,
+        scale=scale,
+    )
