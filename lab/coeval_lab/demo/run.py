@@ -13,7 +13,7 @@ from coeval.broker_address import BrokerAddress
 from coeval.errors import BadConfig, BadRecording, CoevalError
 from coeval.manifest import StreamSpec
 from coeval.time import NS_PER_S
-from coeval.topics import Topics
+from coeval.topics import Topics, check_node_id
 from coeval_edge.recording import Recording
 from coeval_edge.replay import recording_end_ns, recording_start_ns
 from coeval_lab.broker import start_broker
@@ -62,9 +62,10 @@ def make_scenery(recording: Recording, *, seed: int, is_looping: bool) -> Scener
 
     Raises:
         BadRecording: fewer than two nodes, or a file cannot be read.
+        BadConfig: a node's name cannot be that of a node in a session.
     """
     manifest = recording.manifest
-    nodes = list(manifest.nodes)
+    nodes = [check_node_id(node) for node in manifest.nodes]
     if len(nodes) < 2:
         raise BadRecording(
             f"{recording.root}: the demo compares the clocks of two nodes or more, got {nodes}"
