@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from coeval.cli import main
+from coeval.manifest import TruthJump
 from coeval_edge.recording import open_recording
 from coeval_edge.skew import ClockError, skew_recording
 
@@ -27,12 +28,12 @@ WRIST_BY_CONTENT_S, WRIST_BY_PPS_S, WRIST_BY_EXCHANGE_S = 2.4, 3.2, -1.5
 """Offsets of `wrist` that each kind of evidence claims, all different on purpose."""
 
 
-def write_readings(path: Path, *, offset_s: float) -> None:
+def write_readings(path: Path, *, offset_s: float, length_s: int) -> None:
     """Bumps that every node feels at the same time, stamped by a clock that is fast."""
     rng = np.random.default_rng(7)
-    t_s = np.arange(0, LENGTH_S, 0.01)
+    t_s = np.arange(0, length_s, 0.01)
     felt = np.zeros((3, len(t_s)))
-    for at_s in np.cumsum(rng.exponential(0.7, 120)):
+    for at_s in np.cumsum(rng.exponential(0.7, 2 * length_s)):
         shape = np.exp(-0.5 * ((t_s - at_s) / rng.uniform(0.03, 0.2)) ** 2)
         felt += rng.normal(0, 2, 3)[:, None] * shape
     felt += np.random.default_rng(len(path.stem)).normal(0, 0.05, felt.shape)
@@ -68,12 +69,13 @@ def make(
     *,
     evidence: Mapping[str, Mapping[str, str]] | None = None,
     names: tuple[str, str] = ("cam", "wrist"),
+    length_s: int = LENGTH_S,
 ) -> Path:
     """Two nodes, one sensor each; `evidence` is the text of the files by node and kind."""
     root.mkdir()
     nodes: dict[str, dict[str, object]] = {}
     for name, offset_s in zip(names, (0.0, WRIST_BY_CONTENT_S), strict=True):
-        write_readings(root / f"{name}.csv", offset_s=offset_s)
+        write_readings(root / f"{name}.csv", offset_s=offset_s, length_s=length_s)
         nodes[name] = {}
     for node, files in (evidence or {}).items():
         for kind, text in files.items():
@@ -277,6 +279,25 @@ def test_an_aligned_recording_aligns_to_no_offset(
     wrist = json.loads(out)["nodes"]["wrist"]
     assert wrist["status"] == "locked"
     assert abs(wrist["offset_s"]) < 0.01
+
+
+def test_a_step_of_a_clock_is_stated_and_taken_out(align: Align, tmp_path: Path) -> None:
+    steady = open_recording(make(tmp_path / "steady", length_s=200))
+    step = ClockError(offset_s=0.0, jump=TruthJump(at_s=100.0, by_s=0.75))
+    skew_recording(steady, tmp_path / "rec", errors={"wrist": step})
+    _, out, _ = align(tmp_path / "rec", "--json", "--out", tmp_path / "out")
+    wrist = json.loads(out)["nodes"]["wrist"]
+    assert wrist["offset_s"] == pytest.approx(WRIST_BY_CONTENT_S, abs=0.02)  # before the step
+    (jump,) = wrist["jumps"]
+    assert set(jump) == {"at_s", "jump_s"}
+    assert jump["jump_s"] == pytest.approx(0.75, abs=0.02)
+    assert jump["at_s"] == pytest.approx(100.0, abs=10.0)
+    t_cam_s, t_wrist_s = (
+        np.loadtxt(tmp_path / "out" / f"{node}.csv", delimiter=",", skiprows=1)[:, 0]
+        for node in ("cam", "wrist")
+    )
+    away = abs(t_cam_s - 100.0) > 10.0
+    assert abs(t_wrist_s - t_cam_s)[away].max() < 0.02
 
 
 def test_a_node_of_unknown_offset_is_copied_as_it_is_and_named(
