@@ -43,6 +43,8 @@ class ClockFilter:
         """Where each clock's offset state is; its skew follows."""
         self.bias_index: dict[str, int] = {}
         """Where each source's bias is."""
+        self.bias_bases: dict[str, float] = {}
+        """What each source's bias strays around, ns: 0 until the source changed its mind."""
         self.mean: FloatArray = np.zeros(0)
         self.covariance: FloatArray = np.zeros((0, 0))
         self._oscillators: dict[str, OscillatorClass] = {root: oscillator}
@@ -81,6 +83,15 @@ class ClockFilter:
             cov[:, b] *= kept
             sigmas = np.fromiter(self._bias_sigmas.values(), np.float64, len(b))
             cov[b, b] += sigmas**2 * (1.0 - kept**2)
+
+    def transition(self, dt_s: float) -> FloatArray:
+        """What `predict` multiplies the states by, shape (n, n)."""
+        matrix = np.eye(len(self.mean))
+        for k in self.index.values():
+            matrix[k, k + 1] = dt_s
+        for k in self.bias_index.values():
+            matrix[k, k] = math.exp(-dt_s / BIAS_MEMORY_S)
+        return matrix
 
     def add_clock(
         self, clock: str, oscillator: OscillatorClass, *, base_ns: int, sigma_ns: float
@@ -123,6 +134,7 @@ class ClockFilter:
             self.covariance[x + i] += self.covariance[root + i]
         for i in (0, 1):
             self.covariance[:, x + i] += self.covariance[:, [root + i]]
+        self.bias_bases |= other.bias_bases
         for source, k in other.bias_index.items():
             self.bias_index[source] = start + k
             self._bias_sigmas[source] = other._bias_sigmas[source]
@@ -143,6 +155,7 @@ class ClockFilter:
         k = self.bias_index.pop(source)
         self._shrink([k])
         del self._bias_sigmas[source]
+        self.bias_bases.pop(source, None)
         self.index = {name: at - (at > k) for name, at in self.index.items()}
         self.bias_index = {name: at - (at > k) for name, at in self.bias_index.items()}
 
@@ -180,19 +193,30 @@ class ClockFilter:
         self.covariance -= np.outer(gain, across)
         self.covariance = 0.5 * (self.covariance + self.covariance.T)
 
-    def widen(self, clock: str, sigma_ns: float) -> None:
-        """Let a clock's offset be elsewhere, and its skew anew: it stepped.
+    def step(self, clock: str, size_ns: float, *, sigma_ns: float, rate_ppb: float = 0.0) -> None:
+        """A clock stepped by about so much: its offset is elsewhere, and its skew is unknown anew.
+
+        Args:
+            clock: the clock that stepped.
+            size_ns: by about how much.
+            sigma_ns: standard deviation of that.
+            rate_ppb: how far its rate may have stepped too, beyond its class's spread.
 
         A step of the root shows as one and the same step of all others.
         """
-        states = list(self.index.values()) if clock == self.root else [self.index[clock]]
+        whole = round(size_ns)
+        moved = list(self.index) if clock == self.root else [clock]
+        for name in moved:
+            self.bases[name] += -whole if clock == self.root else whole
+        states = [self.index[name] for name in moved]
         self.covariance[np.ix_(states, states)] += sigma_ns**2
-        if clock != self.root:
-            k = self.index[clock]
-            self.covariance[k + 1, k + 1] += self._oscillators[clock].skew_sigma_ppb ** 2
+        skew_sigma_ppb = max(self._oscillators[clock].skew_sigma_ppb, rate_ppb)
+        skews = [k + 1 for k in states]
+        self.covariance[np.ix_(skews, skews)] += skew_sigma_ppb**2
 
-    def widen_bias(self, source: str, sigma_ns: float) -> None:
-        """Let a source's bias be elsewhere: it changed its mind."""
+    def step_bias(self, source: str, size_ns: float, *, sigma_ns: float) -> None:
+        """A source's bias is elsewhere: it changed its mind by about so much."""
+        self.bias_bases[source] = self.bias_bases.get(source, 0.0) + size_ns
         k = self.bias_index[source]
         self.covariance[k, k] += sigma_ns**2
 
@@ -223,6 +247,7 @@ class ClockFilter:
                 k = self.index[name]
                 design[0, k], design[0, k + 1], design[1, k + 1] = sign, sign * since_s, sign
         spread: FloatArray = design @ self.covariance @ design.T + noise
+        np.fill_diagonal(spread, np.maximum(np.diag(spread), 0.0))
         return spread
 
     def wander(self, first: str, second: str, dt_s: float) -> float:
@@ -235,7 +260,7 @@ class ClockFilter:
         twin = ClockFilter(self.root, self._oscillators[self.root], t_root_ns=self.t_root_ns)
         twin.bases, twin.index = dict(self.bases), dict(self.index)
         twin.bias_index, twin._bias_sigmas = dict(self.bias_index), dict(self._bias_sigmas)
-        twin._oscillators = dict(self._oscillators)
+        twin._oscillators, twin.bias_bases = dict(self._oscillators), dict(self.bias_bases)
         twin.mean, twin.covariance = self.mean.copy(), self.covariance.copy()
         return twin
 

@@ -7,6 +7,7 @@ is elsewhere. Sources that scatter more than they claim are believed less (`sour
 offset = clock − reference; positive: the clock is fast.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,12 @@ from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
 from coeval.source_trust import SourceTrust
 from coeval.time import NS_PER_S
 
-GATE_SIGMAS = 4.0
+GATE_SIGMAS = 3.0
 """A sample farther from what is expected is held back."""
+AGREE_SIGMAS = 4.0
+"""Two samples held back that differ by less, in their own standard deviations, agree."""
+SAMPLES_OF_LINE = 4
+"""So many samples held back that lie on a line mean that the clock's rate changed."""
 HEAVY_SIGMAS = 2.5
 """One farther than this counts less (Huber)."""
 JUMP_NS = 2e6
@@ -284,14 +289,13 @@ class SessionClocks:
         self, filter_: ClockFilter, evidence: Evidence, trust: SourceTrust, miss_ns: float
     ) -> list[Finding]:
         """Hold a sample back, and see whether those held back mean a step."""
-        tolerance = GATE_SIGMAS * math.sqrt(2.0) * trust.scale * evidence.sigma_ns
-        if trust.held and abs(miss_ns - trust.held[-1][1]) > tolerance:
-            trust.held.clear()
         trust.held.append((evidence, miss_ns))
-        size_ns = sum(miss for _, miss in trust.held) / len(trust.held)
-        if len(trust.held) < (2 if abs(size_ns) > JUMP_NS else SAMPLES_OF_SMALL_JUMP):
-            return []
-        held = [sample for sample, _ in trust.held]
+        tolerance_ns = AGREE_SIGMAS * trust.scale * evidence.sigma_ns
+        num = num_agreeing([miss for _, miss in trust.held], tolerance_ns)
+        size_ns = sum(miss for _, miss in trust.held[-num:]) / num
+        if num < (2 if abs(size_ns) > JUMP_NS else SAMPLES_OF_SMALL_JUMP):
+            return self._change_rate(filter_, trust, tolerance_ns)
+        held = [sample for sample, _ in trust.held[-num:]]
         trust.held.clear()
         others = self._others(filter_, evidence)
         onset_ns = root_time(filter_, held[0])
@@ -299,6 +303,34 @@ class SessionClocks:
             return self._source_stepped(filter_, held, trust, size_ns)
         is_shared = any(onset_ns - o.accepted_ns < DOUBT_S * NS_PER_S for o in others)
         return self._clock_stepped(filter_, held, trust, size_ns, is_shared=is_shared)
+
+    def _change_rate(
+        self, filter_: ClockFilter, trust: SourceTrust, tolerance_ns: float
+    ) -> list[Finding]:
+        """Where the samples held back lie on a line, the clock's rate is another than thought."""
+        del trust.held[:-SAMPLES_OF_SMALL_JUMP]
+        last = trust.held[-SAMPLES_OF_LINE:]
+        if len(last) < SAMPLES_OF_LINE:
+            return []
+        since_s = [(s.t_second_ns - last[0][0].t_second_ns) / NS_PER_S for s, _ in last]
+        if min(b - a for a, b in itertools.pairwise(since_s)) <= 0:
+            return []
+        rate_ppb = (last[-1][1] - last[0][1]) / since_s[-1]
+        off_ns = [
+            miss - last[0][1] - rate_ppb * t for (_, miss), t in zip(last, since_s, strict=True)
+        ]
+        if max(map(abs, off_ns)) > tolerance_ns:
+            return []
+        clock = self._stepping_clock(last[0][0])
+        sign = 1.0 if clock == last[0][0].second else -1.0
+        sigma_ns = LOOSE * trust.scale * last[-1][0].sigma_ns
+        filter_.step(clock, sign * last[-1][1], sigma_ns=sigma_ns, rate_ppb=3.0 * abs(rate_ppb))
+        self.counts["rate_steps"] += 1
+        trust.held.clear()
+        findings = []
+        for sample, _ in last:
+            findings += self._weigh(filter_, sample, trust)
+        return findings
 
     def _others(self, filter_: ClockFilter, evidence: Evidence) -> list[SourceTrust]:
         """Other sources that tell of a clock that may have stepped, and are believed."""
@@ -322,7 +354,8 @@ class SessionClocks:
             kind = "source_distrusted"
         else:
             filter_.add_bias(last.source, max(last.bias_sigma_ns, last.sigma_ns))
-            filter_.widen_bias(last.source, 3.0 * abs(size_ns))
+            sigma_ns = LOOSE * trust.scale * last.sigma_ns
+            filter_.step_bias(last.source, size_ns, sigma_ns=sigma_ns)
             for sample in held:
                 self._weigh(filter_, sample, trust)
         return [finding(kind, last, size_ns=size_ns)]
@@ -350,7 +383,7 @@ class SessionClocks:
             since=list(held),
             is_shared=is_shared,
         )
-        filter_.widen(clock, 3.0 * abs(size_ns))
+        filter_.step(clock, size_ns, sigma_ns=LOOSE * trust.scale * onset.sigma_ns)
         for sample in held:
             self._weigh(filter_, sample, trust)
         if not is_told:
@@ -413,6 +446,16 @@ class SessionClocks:
         return findings
 
 
+def num_agreeing(misses: Sequence[float], tolerance_ns: float) -> int:
+    """How many of the latest samples differ from the last one by no more than the tolerance."""
+    num = 0
+    for miss in reversed(misses):
+        if abs(miss - misses[-1]) > tolerance_ns:
+            break
+        num += 1
+    return num
+
+
 def is_usable(evidence: Evidence) -> bool:
     """Whether a sample's numbers can be numbers of a measurement."""
     return (
@@ -445,6 +488,7 @@ def compare(
     row = filter_.row(evidence.first, evidence.second, evidence.source, late_s=late_s)
     expected_ns, spread = filter_.expect(row)
     bases_ns = filter_.bases[evidence.second] - filter_.bases[evidence.first]
+    expected_ns += filter_.bias_bases.get(evidence.source, 0.0)
     noise = (scale * evidence.sigma_ns) ** 2
     noise += filter_.wander(evidence.first, evidence.second, late_s)
     return row, float(evidence.offset_ns - bases_ns) - expected_ns, spread, noise
