@@ -97,7 +97,7 @@ def build_app(arguments: list[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(coeval)
-    entries = all_entries()
+    entries = [] if arguments == ["--version"] else all_entries()
     named = [entry for entry in entries if arguments and entry.name == arguments[0]]
     for entry in named or entries:
         add_subcommand(app, entry)
