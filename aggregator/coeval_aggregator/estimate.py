@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeval.align import SessionEstimate, StreamTrack, align_tracks
+from coeval.evidence import SERVER, UTC
 from coeval.hops import Hops
+from coeval.placing import PairLine
 from coeval.samples import Modality
 
 
@@ -23,9 +25,21 @@ class TrackSnapshot:
 
 
 def estimate_clocks(
-    snapshots: Sequence[TrackSnapshot], *, reference: str, max_offset_s: float
+    snapshots: Sequence[TrackSnapshot],
+    *,
+    reference: str,
+    max_offset_s: float,
+    evidence: Sequence[PairLine] = (),
 ) -> SessionEstimate:
     """Offset and skew of every node against the reference node; positive: the node is fast.
+
+    Offsets are stated at the latest instant of the reference, where they are used.
+
+    Args:
+        snapshots: the streams' embeddings.
+        reference: the node whose clock is the timeline.
+        max_offset_s: how far from equal stamps content is searched.
+        evidence: lines from hardware and network evidence.
 
     Raises:
         NotEnoughEvidence: no stream of the reference, or nothing to compare it with.
@@ -34,4 +48,18 @@ def estimate_clocks(
         StreamTrack(node=s.node, stream=s.stream, modality=s.modality, embeddings=s.runs)
         for s in snapshots
     ]
-    return align_tracks(tracks, reference=reference, max_offset_s=max_offset_s)
+    streaming = {track.node for track in tracks}
+    # A node may be known by its hardware alone.
+    bare = {line.second for line in evidence} - streaming - {UTC, SERVER}
+    tracks += [
+        StreamTrack(node=node, stream="", modality="metadata", embeddings=())
+        for node in sorted(bare)
+    ]
+    latest = [s.runs[-1].end_node_ns for s in snapshots if s.node == reference and s.runs]
+    return align_tracks(
+        tracks,
+        reference=reference,
+        evidence=evidence,
+        max_offset_s=max_offset_s,
+        t0_ref_ns=max(latest, default=None),
+    )

@@ -164,6 +164,7 @@ def align_tracks(
     evidence: Sequence[PairLine] = (),
     content: bool = True,
     max_offset_s: float = 60.0,
+    t0_ref_ns: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SessionEstimate:
     """Estimate every node's offset and skew from what the streams show, and other evidence.
@@ -175,6 +176,7 @@ def align_tracks(
         content: whether the streams' content is evidence.
         max_offset_s: offsets up to this far from equal stamps are searched; where two nodes'
             stamps do not even overlap (other epochs), from equal starts.
+        t0_ref_ns: instant of the reference at which offsets are stated; None: its first.
         progress: called with the share done, 0…1.
 
     Returns:
@@ -195,6 +197,8 @@ def align_tracks(
         )
     works = compare_all(by_node, max_offset_s=max_offset_s, progress=progress) if content else {}
     start_ns = node_span(by_node[reference])[0] if by_node[reference] else 0
+    if t0_ref_ns is not None:
+        start_ns = t0_ref_ns
     placed = place_nodes(works, list(by_node), tied_by(evidence, reference, start_ns))
     nodes = estimate_nodes(
         works, placed, by_node, evidence, reference=reference, start_ns=float(start_ns)
