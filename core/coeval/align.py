@@ -22,6 +22,7 @@ from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
 from coeval.placing import PairLine, solve_lines
 from coeval.samples import AudioBlock, Modality
+from coeval.signal_line import regress_signals
 from coeval.signals import SignalTrack, refine_by_signals, signal_surface
 from coeval.time import NS_PER_S, ClockLine, RefNs
 from coeval.waveform import refine_by_waveform, sound_surface
@@ -548,7 +549,8 @@ def line_near(
             span_s = (work.stop_ns - work.start_ns) / NS_PER_S
             sharper = refine_by_signals(a.signals, b.signals, fit, span_s=span_s)
             if sharper is not None and sharper.covariance[0, 0] < found.covariance[0, 0]:
-                found = sharper
+                span = {"start_ns": work.start_ns, "stop_ns": work.stop_ns}
+                found = regress_signals(a.signals, b.signals, sharper, **span) or sharper
     return pair_line(work, found, latencies_ns=work.latencies_ns)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from coeval.line import LagGrid, LineFit, fit_peak, search_lines
 from coeval.samples import AudioBlock
+from coeval.signal_line import regress_signals
 from coeval.signals import SignalTrack, refine_by_signals, signal_surface
 from coeval.time import NodeNs
 from coeval.waveform import refine_by_waveform, sound_surface
@@ -50,6 +51,46 @@ def test_a_signal_and_its_integral_are_not_biased() -> None:
     fit = lag_of(track(x, 100), track(np.cumsum(x, axis=0) / 100, 100, t0_ns=S))
     assert fit is not None
     assert fit.lag_ns * 1e-9 == pytest.approx(1.0, abs=0.015)
+
+
+def rough(lag_ns: float) -> LineFit:
+    """A line that is 8 ms and 30 ppm off at most."""
+    return LineFit(
+        t_mid_ns=60e9,
+        lag_ns=lag_ns,
+        skew_ppm=0.0,
+        covariance=np.diag([8e6**2, 30.0**2]),
+        peak=50.0,
+        z=20.0,
+        margin=10.0,
+        lags_tried=1,
+    )
+
+
+@pytest.mark.parametrize("skew_ppm", [0.0, 25.0, -25.0])
+def test_two_minutes_of_noisy_signals_show_skew_to_a_few_ppm(skew_ppm: float) -> None:
+    x = motion(120, 200, 5)
+    turn = np.linalg.qr(np.random.default_rng(6).standard_normal((3, 3)))[0]
+    noise = 0.5 * np.random.default_rng(7).standard_normal((6000, 3)) * x.std()
+    other = track(x[::4] @ turn + noise, 50)
+    stamps = np.round(other.t_node_ns * (1 + skew_ppm * 1e-6)).astype(np.int64) + 2 * S
+    line = regress_signals(
+        track(x, 200),
+        SignalTrack(t_node_ns=stamps, values=other.values),
+        rough(2e9 + skew_ppm * 1e-6 * 60e9 + 8e6),
+        start_ns=0.0,
+        stop_ns=120e9,
+    )
+    assert line is not None
+    assert line.skew_ppm == pytest.approx(skew_ppm, abs=6.0)
+    assert line.lag_ns == pytest.approx(2e9 + skew_ppm * 1e-6 * 60e9, abs=1e6)
+    assert abs(line.skew_ppm - skew_ppm) <= 4 * line.covariance[1, 1] ** 0.5
+
+
+def test_unrelated_signals_give_no_line() -> None:
+    a, b = track(motion(60, 100, 8), 100), track(motion(60, 100, 9), 100)
+    line = regress_signals(a, b, rough(0.0), start_ns=0.0, stop_ns=60e9)
+    assert line is None or line.covariance[0, 0] ** 0.5 > 3e6
 
 
 def test_unrelated_signals_hardly_ever_look_related() -> None:
