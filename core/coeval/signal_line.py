@@ -1,10 +1,11 @@
-"""The last step of two raw signals' comparison: a line through the delays of many short blocks.
+"""Skew of two raw signals: a line through the delays of many short blocks.
 
 Once the lag is known to some 20 ms, the linear map between the two streams' channels can be learnt
 from the whole recording (Σ a bᵀ along the line). Each block then needs one number, the delay at
 which the mapped first stream meets the second: a matched filter, whose peaks scatter far less than
-scores that learn the map anew in every block. In: channels. Out: a sharper line and its covariance.
-Sign: lag of the second clock against the first; positive: the second is fast.
+scores that learn the map anew in every block. The map mixes channels with their derivatives and so
+swallows a constant delay: only the skew is taken from here. In: channels. Out: a line of the same
+lag and a sharper skew. Sign: second clock against the first; positive: the second is fast.
 """
 
 from dataclasses import replace
@@ -33,7 +34,7 @@ SCATTER_INFLATION = 1.4
 def regress_signals(
     a: SignalTrack, b: SignalTrack, line: LineFit, *, start_ns: float, stop_ns: float
 ) -> LineFit | None:
-    """Sharpen a line by the delays of blocks along it.
+    """Sharpen a line's skew by the delays of blocks along it.
 
     Args:
         a: the first node's channels.
@@ -111,7 +112,7 @@ def with_delays(
     delays_ns: NDArray[np.float64],
     heights: NDArray[np.float64],
 ) -> LineFit:
-    """The line moved by what blocks are off it, robustly; their scatter gives the covariance."""
+    """The line turned by what blocks are off it, robustly; their scatter gives the variance."""
     since_s = (times_ns - line.t_mid_ns) * 1e-9
     design = np.stack([np.ones(len(since_s)), since_s * 1e3], axis=1)
     weights, robust = heights**2, np.ones(len(since_s))
@@ -127,10 +128,9 @@ def with_delays(
     scatter *= SCATTER_INFLATION * (
         1.0 + 4.0 / len(delays_ns)
     )  # a median of few residuals is too small
-    covariance = np.linalg.inv((design.T * w) @ design) * scatter**2
+    skew_variance = float(np.linalg.inv((design.T * w) @ design)[1, 1]) * scatter**2
     return replace(
         line,
-        lag_ns=line.lag_ns + float(solution[0]),
         skew_ppm=line.skew_ppm + float(solution[1]),
-        covariance=covariance,
+        covariance=np.diag([line.covariance[0, 0], skew_variance]),
     )
