@@ -22,15 +22,18 @@ CLEAR_SHARE = 0.8
 MATCH_NS = 2_000_000
 """Two nodes' edges that fit one offset to within this are the same edge (2 ms)."""
 
+MOST_VOTERS = 400
+"""Edges of the first node that vote on the offset: an hour of pulses must not cost n²."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeLine:
     """A clock's line through edges."""
 
-    t_ns: float
+    t_ns: int
     """Instant of the other clock at which `offset_ns` holds."""
-    offset_ns: float
-    """This clock − the other; positive: this one is fast."""
+    offset_ns: int
+    """This clock − the other; positive: this one is fast. Whole, as it may be years."""
     skew_ppm: float
     """Same sign."""
     covariance: NDArray[np.float64]
@@ -56,11 +59,11 @@ def fit_edges(
         raise NotEnoughEvidence(
             f"{len(t_node_ns)} edges at {len(set(t_other_ns.tolist()))} instants; a line needs 3"
         )
-    middle = float(np.mean(t_other_ns - t_other_ns[0])) + float(t_other_ns[0])
-    difference = (t_node_ns - t_other_ns).astype(np.float64)
-    base = float(np.median(difference))
+    middle = int(np.mean(t_other_ns - t_other_ns[0])) + int(t_other_ns[0])
+    difference = t_node_ns - t_other_ns
+    base = int(np.sort(difference)[len(difference) // 2])
     design = np.stack([np.ones(len(difference)), (t_other_ns - middle) * 1e-6], axis=1)
-    y = difference - base
+    y = (difference - base).astype(np.float64)
     keep = np.ones(len(y), np.bool_)
     for _ in range(6):
         weights = keep / sigma_ns**2
@@ -78,7 +81,7 @@ def fit_edges(
     covariance = np.linalg.inv((design.T * weights) @ design) * excess
     return EdgeLine(
         t_ns=middle,
-        offset_ns=base + float(solution[0]),
+        offset_ns=base + round(float(solution[0])),
         skew_ppm=float(solution[1]),
         covariance=covariance,
         num_rejected=int((~keep).sum()),
@@ -99,7 +102,10 @@ def match_edges(
     Raises:
         NotEnoughEvidence: fewer than 3 edges match, or several offsets match as many.
     """
-    differences = (t_second_ns[None, :] - t_first_ns[:, None]).ravel()
+    t_first_ns, t_second_ns = np.sort(t_first_ns), np.sort(t_second_ns)
+    middle = len(t_first_ns) // 2
+    voters = t_first_ns[max(middle - MOST_VOTERS // 2, 0) : middle + MOST_VOTERS // 2 + 1]
+    differences = (t_second_ns[None, :] - voters[:, None]).ravel()
     votes = Counter((differences // MATCH_NS).tolist())
     both = Counter({bin_: votes[bin_] + votes.get(bin_ + 1, 0) for bin_ in votes})
     most = max(both.values(), default=0)
@@ -116,7 +122,9 @@ def match_edges(
     near = expected_ns if expected_ns is not None else (winner + 1) * MATCH_NS
     chosen = min(clusters, key=lambda bin_: abs((bin_ + 1) * MATCH_NS - near))
     offset = (chosen + 1) * MATCH_NS
-    nearest = np.abs(t_second_ns[None, :] - t_first_ns[:, None] - offset)
-    index = nearest.argmin(axis=1)
-    matched = nearest[np.arange(len(t_first_ns)), index] <= MATCH_NS
+    wanted = t_first_ns + offset
+    after = np.clip(np.searchsorted(t_second_ns, wanted), 1, len(t_second_ns) - 1)
+    is_before = wanted - t_second_ns[after - 1] < t_second_ns[after] - wanted
+    index = after - is_before
+    matched = np.abs(t_second_ns[index] - wanted) <= MATCH_NS
     return t_first_ns[matched], t_second_ns[index[matched]]

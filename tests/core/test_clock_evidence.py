@@ -28,6 +28,12 @@ def test_pps_edges_give_offset_and_skew_with_the_right_sign() -> None:
     assert line.skew_ppm == pytest.approx(41.0, abs=0.02)
 
 
+def test_an_offset_of_years_is_good_to_the_nanosecond() -> None:
+    t_ref = 1_700_000_000 * S + np.arange(40, dtype=np.int64) * S
+    line = fit_edges(t_ref - t_ref[0] + 17, t_ref, np.full(40, 16.0))
+    assert line.offset_ns == 17 - 1_700_000_000 * S
+
+
 def test_glitches_are_left_out_and_counted() -> None:
     t_node, t_ref, sigma = edges(60, -1.0, 10.0, 1000.0, 2)
     t_node[[7, 31]] += 5_000_000
