@@ -4,15 +4,133 @@ One exchange: the node sends at t1 (its clock), the other end receives at t2 and
 clock), the node receives at t4. Sign: offset = node − other end; positive: the node is fast.
 """
 
+import math
+import statistics
+from collections import Counter, deque
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from coeval.errors import NotEnoughEvidence
+from coeval.evidence import Evidence
 from coeval.hardware import LEAST_EDGES, EdgeLine, fit_edges
 from coeval.samples import IntArray
 
 WINDOW_EXCHANGES = 8
 """Of this many neighbouring exchanges the one of least delay is kept (NTP's clock filter)."""
+MEMORY_WINDOWS = 64
+"""The least delay of a path is that of so many windows: routes change."""
+BURST_EXCESS = 5.0
+"""A window whose best exchange waited this many times as long as usual says nothing."""
+LEAST_WINDOWS = 4
+"""Windows that tell how long exchanges usually wait."""
+LEAST_SIGMA_NS = 2e3
+"""Time stamps in user space scatter by microseconds even where nothing queues."""
+LONGEST_DELAY_NS = 10 * 1_000_000_000
+"""An answer that took longer is no measurement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One two-way time exchange, ns."""
+
+    t1_ns: int
+    """Sent by the node, its clock."""
+    t2_ns: int
+    """Received at the other end, its clock."""
+    t3_ns: int
+    """Answered there."""
+    t4_ns: int
+    """Received by the node."""
+
+    @property
+    def delay_ns(self) -> int:
+        """Time on the way, both ways."""
+        return (self.t4_ns - self.t1_ns) - (self.t3_ns - self.t2_ns)
+
+    @property
+    def offset_ns(self) -> int:
+        """Node − other end; positive: the node is fast. Its error is at most half the delay."""
+        return ((self.t1_ns - self.t2_ns) + (self.t4_ns - self.t3_ns)) // 2
+
+    @property
+    def t_node_ns(self) -> int:
+        """Instant on the node's clock at which the offset holds."""
+        return self.t1_ns + (self.t4_ns - self.t1_ns) // 2
+
+
+class ExchangeFilter:
+    """Turns the exchanges of one path into evidence: the quickest of every few.
+
+    What is left of queueing is the sample's own error; how the least delay divides between there
+    and back cannot be seen from inside, and is an error that all samples share.
+    """
+
+    def __init__(self, *, node: str, other: str, window: int = WINDOW_EXCHANGES) -> None:
+        """Prepare.
+
+        Args:
+            node: whose clock stamps t1 and t4.
+            other: the other end.
+            window: how many exchanges make a sample.
+        """
+        self.counts: Counter[str] = Counter()
+        """Exchanges by what became of them: used, beaten, burst, negative, backwards, slow."""
+        self._node, self._other, self._window = node, other, window
+        self._waiting: list[Exchange] = []
+        self._least_ns: deque[int] = deque(maxlen=MEMORY_WINDOWS)
+        self._excess_ns: deque[int] = deque(maxlen=MEMORY_WINDOWS)
+
+    def push(self, exchange: Exchange) -> Evidence | None:
+        """Take an exchange; the sample of its window, if it completes one that is usable."""
+        reason = why_unusable(exchange)
+        if reason is None and self._waiting and exchange.t1_ns <= self._waiting[-1].t1_ns:
+            reason = "backwards"
+        if reason is not None:
+            self.counts[reason] += 1
+            return None
+        self._waiting.append(exchange)
+        if len(self._waiting) < self._window:
+            return None
+        best = min(self._waiting, key=lambda each: each.delay_ns)
+        self.counts["beaten"] += len(self._waiting) - 1
+        self._waiting.clear()
+        is_known = len(self._excess_ns) >= LEAST_WINDOWS
+        usual_ns = statistics.fmean(self._excess_ns) if is_known else math.inf
+        self._least_ns.append(best.delay_ns)
+        least_ns = min(self._least_ns)
+        excess_ns = best.delay_ns - least_ns
+        if excess_ns > BURST_EXCESS * max(usual_ns, LEAST_SIGMA_NS):
+            # A path that has become slower for good is believed again once its windows count.
+            self._excess_ns.append(round(BURST_EXCESS * usual_ns))
+            self.counts["burst"] += 1
+            return None
+        self._excess_ns.append(excess_ns)
+        self.counts["used"] += 1
+        # Either way may have waited: the excess is spread evenly between −excess/2 and +excess/2.
+        waited_ns = math.sqrt(statistics.fmean(each**2 for each in (*self._excess_ns, excess_ns)))
+        return Evidence(
+            kind="network",
+            source=f"exchange/{self._other}-{self._node}",
+            first=self._other,
+            second=self._node,
+            t_second_ns=best.t_node_ns,
+            offset_ns=best.offset_ns,
+            sigma_ns=math.hypot(LEAST_SIGMA_NS, max(excess_ns, waited_ns) / math.sqrt(12.0)),
+            bias_sigma_ns=max(least_ns / math.sqrt(12.0), LEAST_SIGMA_NS),
+        )
+
+
+def why_unusable(exchange: Exchange) -> str | None:
+    """What makes an exchange impossible, or None."""
+    if exchange.t4_ns < exchange.t1_ns or exchange.t3_ns < exchange.t2_ns:
+        return "backwards"
+    if exchange.delay_ns < 0:
+        return "negative"
+    if exchange.delay_ns > LONGEST_DELAY_NS:
+        return "slow"
+    return None
 
 
 def fit_exchanges(t1: IntArray, t2: IntArray, t3: IntArray, t4: IntArray) -> EdgeLine:
