@@ -106,6 +106,10 @@ class ClockBook:
     def __getitem__(self, node: str) -> NodeClock:
         return self._clocks.get(node, UNKNOWN)
 
+    def nodes(self) -> set[str]:
+        """The nodes of which something was stated."""
+        return set(self._clocks)
+
     def update(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:
         """Take over a new estimate.
 

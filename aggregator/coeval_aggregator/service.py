@@ -102,7 +102,8 @@ class Aggregator:
             if reason.is_failure:
                 self._put(Event(kind="refused", reason=str(reason)))
                 return
-            client.subscribe([(self._topics.all_states, 1), (self._topics.all_blocks, 1)])
+            wanted = (self._topics.all_states, self._topics.all_blocks, self._topics.all_evidence)
+            client.subscribe([(topic, 1) for topic in wanted])
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: Any, _p: Any) -> None:
             failed = [str(reason) for reason in reasons if reason.is_failure]
@@ -155,8 +156,9 @@ class Aggregator:
                     began_s = now_s
                     estimate = worker.submit(
                         estimate_clocks,
-                        snapshot[1],
-                        reference=snapshot[0],
+                        snapshot.tracks,
+                        reference=snapshot.reference,
+                        evidence=snapshot.lines,
                         max_offset_s=self.config.max_offset_s,
                     )
             if now_s >= next_tick_s:

@@ -7,11 +7,14 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from coeval.align import NodeEstimate
 from coeval.errors import BadBlock, BadConfig
+from coeval.evidence_wire import decode_evidence
 from coeval.hops import HOP_NS
+from coeval.placing import PairLine
+from coeval.session_clocks import Finding
 from coeval.time import NS_PER_S, RefNs
 from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
 from coeval_aggregator.aligned import AlignedStream, TickSource
@@ -27,6 +30,7 @@ from coeval_aggregator.descriptors import (
     parse_object,
 )
 from coeval_aggregator.estimate import TrackSnapshot
+from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.ingest import StreamIngest, decode_for_alignment
 
 logger = logging.getLogger(__name__)
@@ -47,6 +51,18 @@ class Outgoing:
     """Whether the broker keeps it for those who come later."""
     qos: int = 1
     """0 for what the next one replaces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSnapshot:
+    """What the estimator works on, while the session goes on."""
+
+    reference: str
+    """The node whose clock is the timeline."""
+    tracks: list[TrackSnapshot]
+    """Every usable stream's rows."""
+    lines: list[PairLine]
+    """What hardware and network say of the nodes' clocks."""
 
 
 @dataclass(slots=True)
@@ -75,6 +91,7 @@ class Session:
         """How many messages came, and why some were dropped."""
         self.reference = config.reference
         self.clocks = ClockBook()
+        self.evidence = EvidenceBook(reference=self.reference)
         if self.reference is not None:
             self.clocks.set_reference(self.reference)
         self._topics = config.topics
@@ -113,11 +130,13 @@ class Session:
                     self._handle_descriptor(key, payload)
                 case "state", (node,):
                     self._handle_state(node, payload)
+                case "time", (node, "evidence"):
+                    self._handle_evidence(check_node_id(node), payload, now_s=now_s)
         except BadConfig as exc:
             self._drop("bad_topic", topic, exc)
         except BadBlock as exc:
-            kind = "bad_block" if address.kind == "bin" else "bad_state"
-            self._drop(kind, "/".join(address.names), exc)
+            kinds = {"bin": "bad_block", "time": "bad_evidence"}
+            self._drop(kinds.get(address.kind, "bad_state"), "/".join(address.names), exc)
 
     def check(self, *, now_s: float) -> None:
         """Look for what shows only with time: gaps, and clocks held over for too long."""
@@ -135,8 +154,8 @@ class Session:
                 )
                 self._tell("gap", node, stream, blocks=len(lost), first_seq=lost[0])
 
-    def snapshot(self) -> tuple[str, list[TrackSnapshot]] | None:
-        """The reference node and every usable stream's rows; None where nothing can be compared."""
+    def snapshot(self) -> SessionSnapshot | None:
+        """What there is to estimate from; None where nothing can be compared."""
         tracks = [
             TrackSnapshot(node=node, stream=stream, modality=descriptor.modality, runs=runs)
             for (node, stream), record in sorted(self._streams.items())
@@ -147,15 +166,20 @@ class Session:
         if tracks and self.reference is None:
             self.reference = tracks[0].node
             self.clocks.set_reference(self.reference)
+            self.evidence.set_reference(self.reference)
             logger.info("reference chosen node=%s; --reference names another", self.reference)
             self._refuse_mismatches()
         nodes = {track.node for track in tracks}
-        if self.reference is None or self.reference not in nodes or len(nodes) < 2:
+        if self.reference is None or self.reference not in nodes:
             return None
-        return self.reference, tracks
+        lines = self.evidence.lines(self._latest_ref_ns())
+        if len(nodes) < 2 and not lines:
+            return None
+        return SessionSnapshot(reference=self.reference, tracks=tracks, lines=lines)
 
     def apply(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:
         """Take over what the estimator found, and tell of every node's clock."""
+        estimates = {node: self._with_kinds(node, estimate) for node, estimate in estimates.items()}
         for node, estimate in estimates.items():
             if estimate.status == "unrelated" and self.clocks[node].status != "unrelated":
                 logger.warning("node unrelated node=%s reference=%s", node, self.reference)
@@ -173,17 +197,29 @@ class Session:
         """Tell of every node's clock at the newest instant of the timeline."""
         if self.reference is None:
             return
+        t_ref_ns = self._latest_ref_ns()
+        for node in sorted({node for node, _ in self._streams} | self.clocks.nodes()):
+            statement = self.clocks[node].statement(
+                node, reference=self.reference, t_ref_ns=t_ref_ns, now_s=now_s
+            ) | {"sources": self.evidence.sources_of(node)}
+            self._say(self._topics.clock(node), statement, retain=True)
+
+    def _latest_ref_ns(self) -> RefNs:
+        """The newest instant of the timeline."""
         ends = [
             end
             for (node, _), record in self._streams.items()
             if node == self.reference and (end := record.ingest.ring.end_node_ns) is not None
         ]
-        t_ref_ns = RefNs(max(ends, default=0))
-        for node in sorted({node for node, _ in self._streams}):
-            statement = self.clocks[node].statement(
-                node, reference=self.reference, t_ref_ns=t_ref_ns, now_s=now_s
-            )
-            self._say(self._topics.clock(node), statement, retain=True)
+        return RefNs(max(ends, default=0))
+
+    def _with_kinds(self, node: str, estimate: NodeEstimate) -> NodeEstimate:
+        """An estimate that names all kinds of evidence behind its lines."""
+        state = self.evidence.clocks.at(node, self._latest_ref_ns())
+        if state is None or estimate.line is None:
+            return estimate
+        kinds = sorted({*estimate.evidence, *state.kinds})
+        return replace(estimate, evidence=tuple(kinds))
 
     def tell_ticks(self) -> None:
         """Tell of the aligned rows that are due."""
@@ -207,6 +243,7 @@ class Session:
         return {
             "reference": self.reference,
             "counts": dict(self.counts),
+            "time": self.evidence.facts(),
             "streams": {
                 f"{node}/{stream}": {
                     "blocks": record.ingest.counts.blocks,
@@ -245,6 +282,45 @@ class Session:
                 node,
                 stream,
             )
+
+    def _handle_evidence(self, node: str, payload: bytes, *, now_s: float) -> None:
+        """What a node measured of its clock; only the run that is heard counts."""
+        message = decode_evidence(payload, where=f"evidence of {node}")
+        guard = self._guards.setdefault(node, BootGuard())
+        verdict = guard.judge(message.boot_id, now_s=now_s)
+        self._tell_duplicates(node, guard)
+        if verdict == "rival":
+            self.counts["rival_evidence"] += 1
+            return
+        if verdict == "new":
+            self._start_anew(node)
+        self.counts["evidence"] += len(message.samples)
+        for sample in message.samples:
+            for found in self.evidence.take(node, sample):
+                self._tell_finding(found)
+
+    def _tell_finding(self, found: Finding) -> None:
+        """Tell what evidence showed apart from the estimate."""
+        logger.warning(
+            "evidence kind=%s clock=%s source=%s size_ns=%s scale=%s",
+            found.kind,
+            found.clock,
+            found.source,
+            found.size_ns,
+            found.scale,
+        )
+        size_s = None if found.size_ns is None else found.size_ns / NS_PER_S
+        if found.kind == "jump":
+            self._tell("jump", found.clock, source=found.source, jump_s=size_s)
+            return
+        self._tell(
+            "source",
+            found.clock,
+            what=found.kind,
+            source=found.source,
+            size_s=size_s,
+            scale=found.scale,
+        )
 
     def _handle_descriptor(self, key: StreamKey, payload: bytes) -> None:
         node, stream = key
@@ -297,6 +373,7 @@ class Session:
             self._ticks.restart()
         self._num_jumps.pop(node, None)
         self.clocks.forget(node)
+        self.evidence.forget(node)
         logger.info("node runs node=%s", node)
 
     def _tell_duplicates(self, node: str, guard: BootGuard) -> None:

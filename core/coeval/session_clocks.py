@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from coeval.clock_filter import ClockFilter
+import numpy as np
+
+from coeval.clock_filter import ClockFilter, FloatArray
 from coeval.evidence import SERVER, UTC, Evidence, EvidenceKind
 from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
 from coeval.source_trust import SourceTrust
@@ -81,6 +83,8 @@ class ClockState:
     """Half-width of the offset's 95% interval."""
     skew_ci95_ppb: float
     """Half-width of the skew's."""
+    covariance: FloatArray
+    """Of offset (ns) and skew (ppb), shape (2, 2), a doubted jump included."""
     kinds: tuple[EvidenceKind, ...]
     """Kinds of evidence of the last minute."""
     holdover_s: float
@@ -195,6 +199,7 @@ class SessionClocks:
             skew_ppb=own_ppb - ref_ppb,
             ci95_ns=NORMAL_95 * math.sqrt(spread[0, 0]) + doubt_ns,
             skew_ci95_ppb=NORMAL_95 * math.sqrt(spread[1, 1]),
+            covariance=spread + np.diag([(doubt_ns / NORMAL_95) ** 2, 0.0]),
             kinds=tuple(k for k, t in sorted(heard.items()) if now_ns - t < RECENT_S * NS_PER_S),
             holdover_s=max(0.0, (now_ns - last_ns) / NS_PER_S),
         )
@@ -204,6 +209,18 @@ class SessionClocks:
         """Whether evidence ties the reference to UTC."""
         filter_ = self._find(self.reference)
         return filter_ is not None and UTC in filter_
+
+    def difference(self, first: str, second: str) -> tuple[int, float] | None:
+        """Offset of one clock against another at the latest instant (ns), and its 95% half-width.
+
+        Returns:
+            Second − first, positive: the second is fast; None: nothing ties the two.
+        """
+        filter_ = self._find(first)
+        if filter_ is None or second not in filter_:
+            return None
+        ci95_ns = NORMAL_95 * math.sqrt(filter_.spread(second, against=first)[0, 0])
+        return whole_offset(filter_, second) - whole_offset(filter_, first), ci95_ns
 
     def filters(self) -> list[ClockFilter]:
         """The groups of clocks that evidence ties together, each with its states."""

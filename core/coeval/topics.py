@@ -18,8 +18,9 @@ AGGREGATOR = "aggregator"
 LONGEST_ID_BYTES = 200
 """Keeps every topic far below MQTT's 65 535 bytes, and ids fit for file names."""
 
-EventKind = Literal["anomaly", "jump", "gap", "unrelated", "duplicate", "refused"]
-"""What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used."""
+EventKind = Literal["anomaly", "jump", "gap", "unrelated", "duplicate", "refused", "source"]
+"""What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used, `source`
+evidence of time that is not what it claims."""
 
 
 def check_id(value: str, *, what: str) -> str:
@@ -47,6 +48,8 @@ def check_node_id(value: str) -> str:
     """
     if value == AGGREGATOR:
         raise BadConfig(f"id must not be {AGGREGATOR!r}, which names the aggregator itself")
+    if value.startswith("@"):
+        raise BadConfig(f"id must not begin with '@', as clocks that are no node do, got {value!r}")
     return check_id(value, what="id")
 
 

@@ -70,7 +70,7 @@ class Room:
         snapshot = self.session.snapshot()
         if snapshot is None:
             return set()
-        return {(track.node, sum(len(run.rows) for run in track.runs)) for track in snapshot[1]}
+        return {(track.node, sum(len(run.rows) for run in track.runs)) for track in snapshot.tracks}
 
 
 def two_nodes(**config: Any) -> Room:
@@ -111,7 +111,7 @@ def test_a_named_reference_is_waited_for() -> None:
     room.block("roof", 0)
     snapshot = room.session.snapshot()
     assert snapshot is not None
-    assert snapshot[0] == "roof"
+    assert snapshot.reference == "roof"
 
 
 def test_blocks_are_kept_until_their_descriptor_comes() -> None:

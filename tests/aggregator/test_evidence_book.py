@@ -1,0 +1,167 @@
+"""What nodes measure of their clocks becomes one line a node, and what lies is named."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coeval.evidence_wire import (
+    EdgeSample,
+    EvidenceMessage,
+    ExchangeSample,
+    PpsSample,
+    StatementSample,
+    encode_evidence,
+)
+from coeval.network import Exchange
+from coeval.topics import Topics
+from coeval_aggregator.config import AggregatorConfig
+from coeval_aggregator.evidence_book import EvidenceBook
+from coeval_aggregator.session import Session
+
+S = 1_000_000_000
+UTC_EPOCH = 1_700_000_000 * S
+TOPICS = Topics()
+
+
+def pps(second: int, offset_ns: int, *, noise_ns: int = 0) -> PpsSample:
+    """An edge as a node stamps it whose clock is `offset_ns` ahead of time since the epoch."""
+    return PpsSample(
+        t_node_ns=second * S + offset_ns + noise_ns,
+        t_utc_ns=UTC_EPOCH + second * S,
+        sigma_ns=1000.0,
+    )
+
+
+def test_pps_on_two_nodes_gives_a_line_between_them() -> None:
+    rng = np.random.default_rng(1)
+    book = EvidenceBook(reference="cam")
+    for second in range(40):
+        book.take("cam", pps(second, 5 * S, noise_ns=int(rng.normal() * 1000)))
+        wrist = 2 * S + second * 30_000
+        book.take("wrist", pps(second, wrist, noise_ns=int(rng.normal() * 1000)))
+    (line,) = book.lines(45 * S)
+    assert (line.first, line.second, line.kind) == ("cam", "wrist", "hardware")
+    assert line.lag_ns == pytest.approx(-3 * S + 40 * 30_000, abs=4000)
+    assert line.skew_ppm == pytest.approx(30.0, abs=0.2)
+    utc = book.facts()["utc"]
+    assert isinstance(utc, dict)
+    assert utc["offset_s"] == pytest.approx(5 - 1_700_000_000, abs=1e-4)
+
+
+def test_exchanges_tie_nodes_through_the_server() -> None:
+    book = EvidenceBook(reference="cam")
+    for k in range(80):
+        for node, ahead in (("cam", 7 * S), ("wrist", 9 * S)):
+            sent = k * S
+            times = Exchange(
+                t1_ns=sent + ahead,
+                t2_ns=sent + 400_000,
+                t3_ns=sent + 450_000,
+                t4_ns=sent + 850_000 + ahead,
+            )
+            book.take(node, ExchangeSample(other="@server", exchange=times))
+    (line,) = book.lines(80 * S + 7 * S)
+    assert line.kind == "network"
+    assert abs(line.lag_ns - 2 * S) <= 2 * np.sqrt(line.covariance[0, 0])
+    # Half of 0.8 ms of delay on either path is never claimed away.
+    assert np.sqrt(line.covariance[0, 0]) > 200_000
+
+
+def test_a_statement_of_chrony_keeps_its_stated_bias() -> None:
+    book = EvidenceBook(reference="cam")
+    for second in range(60):
+        for node in ("cam", "wrist"):
+            book.take(
+                node,
+                StatementSample(
+                    by="chrony",
+                    t_node_ns=second * S,
+                    t_utc_ns=UTC_EPOCH + second * S,
+                    sigma_ns=50_000.0,
+                    bias_sigma_ns=1e6,
+                ),
+            )
+    (line,) = book.lines(60 * S)
+    assert np.sqrt(line.covariance[0, 0]) == pytest.approx(1e6 * np.sqrt(2), rel=0.1)
+
+
+def test_a_shared_line_is_matched_without_knowing_any_offset() -> None:
+    rng = np.random.default_rng(2)
+    book = EvidenceBook(reference="cam")
+    times = np.cumsum(rng.integers(S // 4, 2 * S, 40))
+    for t in times.tolist():
+        book.take("cam", EdgeSample(line="strobe", t_node_ns=t, sigma_ns=5000.0))
+        book.take("wrist", EdgeSample(line="strobe", t_node_ns=t + 11 * S, sigma_ns=5000.0))
+    (line,) = book.lines(int(times[-1]))
+    assert line.kind == "hardware"
+    assert line.lag_ns == pytest.approx(11 * S, abs=10_000)
+
+
+def test_a_regular_pulse_alone_ties_nothing() -> None:
+    book = EvidenceBook(reference="cam")
+    for k in range(40):
+        for node, ahead in (("cam", 0), ("wrist", 3 * S)):
+            book.take(node, EdgeSample(line="beat", t_node_ns=k * S + ahead, sigma_ns=5000.0))
+    assert book.lines(40 * S) == []
+
+
+def test_edges_of_a_line_that_go_backwards_are_counted() -> None:
+    book = EvidenceBook(reference="cam")
+    for t in (10, 10, 5):
+        book.take("cam", EdgeSample(line="strobe", t_node_ns=t * S, sigma_ns=5000.0))
+    assert book.counts["backwards"] == 2
+
+
+def test_a_node_that_starts_anew_brings_nothing_of_its_old_clock() -> None:
+    book = EvidenceBook(reference="cam")
+    for second in range(20):
+        for node in ("cam", "wrist"):
+            book.take(node, pps(second, 0))
+    assert len(book.lines(20 * S)) == 1
+    book.forget("wrist")
+    assert book.lines(20 * S) == []
+
+
+def send(session: Session, node: str, samples: list[Any], *, boot: int = 1, now_s: float) -> None:
+    payload = encode_evidence(EvidenceMessage(boot_id=boot, samples=tuple(samples)))
+    session.handle(TOPICS.evidence(node), payload, now_s=now_s)
+
+
+def events(session: Session) -> list[dict[str, Any]]:
+    return [
+        json.loads(message.payload)
+        for message in session.take_outbox()
+        if "/event/" in message.topic
+    ]
+
+
+def test_a_jump_seen_by_pps_is_told_as_an_event() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    for second in range(40):
+        send(session, "cam", [pps(second, 0)], now_s=second)
+        jumped = 250_000_000 if second >= 30 else 0
+        send(session, "wrist", [pps(second, S + jumped)], now_s=second)
+    (told,) = events(session)
+    assert (told["event"], told["node"]) == ("jump", "wrist")
+    assert told["jump_s"] == pytest.approx(0.25, abs=1e-4)
+
+
+def test_evidence_of_a_second_node_of_the_same_id_is_left_out() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    send(session, "cam", [pps(0, 0)], boot=1, now_s=0.0)
+    send(session, "cam", [pps(0, 9 * S)], boot=2, now_s=1.0)
+    send(session, "cam", [pps(1, 0)], boot=1, now_s=1.5)
+    assert session.counts["rival_evidence"] == 1
+    assert [told["event"] for told in events(session)] == ["duplicate"]
+
+
+def test_hostile_evidence_is_counted_and_changes_nothing() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    for payload in (b"", b"[]", b'{"boot": "0", "samples": []}', b"\xff" * 100):
+        session.handle(TOPICS.evidence("cam"), payload, now_s=0.0)
+    assert session.counts["bad_evidence"] == 4
+    session.handle(TOPICS.evidence("@utc"), b"{}", now_s=0.0)
+    assert session.counts["bad_topic"] == 1
+    assert session.evidence.clocks.filters() == []
