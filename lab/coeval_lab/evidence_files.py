@@ -2,27 +2,30 @@
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from coeval.errors import BadRecording, NotEnoughEvidence
+from coeval.errors import NotEnoughEvidence
 from coeval.evidence import SERVER, UTC, EvidenceKind
+from coeval.evidence_wire import EdgeSample, ExchangeSample, PpsSample, TimeSample
 from coeval.hardware import SHARED_EDGE_SIGMA_NS, EdgeLine, fit_edges, match_edges
 from coeval.network import fit_exchanges
 from coeval.placing import PairLine
-from coeval.samples import IntArray
-from coeval.time import NS_PER_S
+from coeval_edge.evidence_tables import read_time_samples
 from coeval_edge.recording import Recording
-from coeval_edge.tables import Table
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("pps", "exchange", "edges")
-"""What a node's `evidence` may hold; another kind is left out and said."""
-FINEST_SIGMA_S, COARSEST_SIGMA_S = 1e-10, 1.0
-"""What a PPS edge can be said to err by: stamps are whole ns, and edges a second apart."""
+Samples = Mapping[str, Mapping[str, Sequence[TimeSample]]]
+"""What each node measured, by kind."""
+KINDS_OF_METHOD = {
+    "joint": ("pps", "edges", "exchange"),
+    "hardware": ("pps", "edges"),
+    "network": ("exchange",),
+    "content": (),
+}
+"""The evidence files that each method listens to."""
 
 
 def evidence_of(recording: Recording, *, method: str) -> list[PairLine]:
@@ -38,82 +41,38 @@ def evidence_of(recording: Recording, *, method: str) -> list[PairLine]:
     Raises:
         BadRecording: a file lacks a column or holds something that is no number.
     """
-    for node in recording.manifest.nodes.values():
-        for kind in sorted(set(node.evidence) - set(KINDS)):
-            logger.warning(
-                "evidence left out node=%s kind=%s reason=unknown kind; known are %s",
-                node.id,
-                kind,
-                ", ".join(KINDS),
-            )
-    lines: list[PairLine] = []
-    if method in ("joint", "hardware"):
-        lines += [*pps_lines(recording), *edge_lines(recording)]
-    if method in ("joint", "network"):
-        lines += exchange_lines(recording)
-    return lines
+    samples = {
+        node: read_time_samples(recording, node, kinds=KINDS_OF_METHOD[method])
+        for node in recording.manifest.nodes
+    }
+    return [*pps_lines(samples), *edge_lines(samples), *exchange_lines(samples)]
 
 
-def read_stamps(recording: Recording, file: str, columns: tuple[str, ...]) -> list[IntArray]:
-    """Columns of seconds as ns, each of shape (n,)."""
-    table = Table(recording.path(file), where=file, required=columns)
-    blocks = list(table.blocks())
-    return [
-        np.concatenate([np.zeros(0, np.int64), *(block.stamps(column) for block in blocks)])
-        for column in columns
-    ]
-
-
-def read_sigmas(recording: Recording, file: str) -> NDArray[np.float64]:
-    """The column `sigma_s` of `pps.csv`, shape (n,).
-
-    Raises:
-        BadRecording: one is missing, or cannot be the standard deviation of a PPS edge in s.
-    """
-    table = Table(recording.path(file), where=file, required=("sigma_s",))
-    parts: list[NDArray[np.float64]] = [np.zeros(0)]
-    for block in table.blocks():
-        sigma_s = block.numbers("sigma_s")
-        good = (sigma_s >= FINEST_SIGMA_S) & (sigma_s <= COARSEST_SIGMA_S)  # NaN is not
-        if not good.all():
-            row = int(good.argmin())
-            raise BadRecording(
-                f"{file}, line {block.lines[row]}: column 'sigma_s' is "
-                f"{block.columns['sigma_s'][row]!r}; expected {FINEST_SIGMA_S:g} to "
-                f"{COARSEST_SIGMA_S:g} seconds"
-            )
-        parts.append(sigma_s)
-    return np.concatenate(parts)
-
-
-def pps_lines(recording: Recording) -> Iterator[PairLine]:
-    """Each node's line against UTC from `pps.csv`: t_node, t_ref, sigma_s."""
-    for node in recording.manifest.nodes.values():
-        if "pps" not in node.evidence:
+def pps_lines(samples: Samples) -> Iterator[PairLine]:
+    """Each node's line against UTC from its PPS edges."""
+    for node, measured in samples.items():
+        if "pps" not in measured:
             continue
-        file = node.evidence["pps"]
-        t_node, t_ref = read_stamps(recording, file, ("t_node", "t_ref"))
-        sigma_s = read_sigmas(recording, file)
+        edges = [sample for sample in measured["pps"] if isinstance(sample, PpsSample)]
         try:
-            line = fit_edges(t_node, t_ref, sigma_s * NS_PER_S)
+            line = fit_edges(
+                np.array([edge.t_node_ns for edge in edges], np.int64),
+                np.array([edge.t_utc_ns for edge in edges], np.int64),
+                np.array([edge.sigma_ns for edge in edges]),
+            )
         except NotEnoughEvidence as exc:
-            logger.warning("pps evidence left out node=%s reason=%s", node.id, exc)
+            logger.warning("pps evidence left out node=%s reason=%s", node, exc)
             continue
-        yield pair_line(UTC, node.id, "hardware", line)
+        yield pair_line(UTC, node, "hardware", line)
 
 
-def edge_lines(recording: Recording) -> Iterator[PairLine]:
-    """Lines between nodes that stamped the same electrical line in `edges.csv`: t, line."""
+def edge_lines(samples: Samples) -> Iterator[PairLine]:
+    """Lines between nodes that stamped the same electrical line."""
     stamps: dict[str, dict[str, list[int]]] = {}
-    for node in recording.manifest.nodes.values():
-        if "edges" not in node.evidence:
-            continue
-        file = node.evidence["edges"]
-        (times,) = read_stamps(recording, file, ("t",))
-        table = Table(recording.path(file), where=file, required=("line",))
-        names = [name for block in table.blocks() for name in block.columns["line"]]
-        for name, t in zip(names, times.tolist(), strict=True):
-            stamps.setdefault(name, {}).setdefault(node.id, []).append(t)
+    for node, measured in samples.items():
+        for sample in measured.get("edges", ()):
+            if isinstance(sample, EdgeSample):
+                stamps.setdefault(sample.line, {}).setdefault(node, []).append(sample.t_node_ns)
     for name, nodes in stamps.items():
         for first, second in itertools.combinations(nodes, 2):
             try:
@@ -130,18 +89,19 @@ def edge_lines(recording: Recording) -> Iterator[PairLine]:
             yield pair_line(first, second, "hardware", line)
 
 
-def exchange_lines(recording: Recording) -> Iterator[PairLine]:
-    """Each node's line against the server that answered its `exchange.csv`: t1, t2, t3, t4."""
-    for node in recording.manifest.nodes.values():
-        if "exchange" not in node.evidence:
+def exchange_lines(samples: Samples) -> Iterator[PairLine]:
+    """Each node's line against the server that answered it."""
+    for node, measured in samples.items():
+        if "exchange" not in measured:
             continue
-        columns = read_stamps(recording, node.evidence["exchange"], ("t1", "t2", "t3", "t4"))
+        done = [each.exchange for each in measured["exchange"] if isinstance(each, ExchangeSample)]
+        times = np.array([(e.t1_ns, e.t2_ns, e.t3_ns, e.t4_ns) for e in done], np.int64)
         try:
-            line = fit_exchanges(*columns)
+            line = fit_exchanges(*times.reshape(-1, 4).T)
         except NotEnoughEvidence as exc:
-            logger.warning("network evidence left out node=%s reason=%s", node.id, exc)
+            logger.warning("network evidence left out node=%s reason=%s", node, exc)
             continue
-        yield pair_line(SERVER, node.id, "network", line)
+        yield pair_line(SERVER, node, "network", line)
 
 
 def pair_line(first: str, second: str, kind: EvidenceKind, line: EdgeLine) -> PairLine:
