@@ -53,6 +53,7 @@ class EvidenceBook:
         """The joint filter."""
         self._paths: dict[tuple[str, str], ExchangeFilter] = {}
         self._edges: dict[str, dict[str, deque[EdgeSample]]] = {}
+        self._last_ns: dict[tuple[str, str], int] = {}
         self._tries: Counter[tuple[str, str, str]] = Counter()
 
     def set_reference(self, node: str) -> None:
@@ -63,6 +64,7 @@ class EvidenceBook:
         """A node's clock started anew."""
         self.clocks.forget(node)
         self._paths = {path: kept for path, kept in self._paths.items() if node not in path}
+        self._last_ns = {key: t for key, t in self._last_ns.items() if key[0] != node}
         for nodes in self._edges.values():
             nodes.pop(node, None)
 
@@ -127,8 +129,7 @@ class EvidenceBook:
 
     def _evidence(self, node: str, sample: TimeSample) -> Iterator[Evidence]:
         match sample:
-            case PpsSample():
-                self.counts["pps"] += 1
+            case PpsSample() if self._is_new(node, "pps", sample.t_node_ns):
                 yield Evidence(
                     kind="hardware",
                     source=f"pps/{node}",
@@ -139,8 +140,7 @@ class EvidenceBook:
                     sigma_ns=sample.sigma_ns,
                     bias_sigma_ns=PPS_BIAS_NS,
                 )
-            case StatementSample():
-                self.counts["statement"] += 1
+            case StatementSample() if self._is_new(node, "statement", sample.t_node_ns):
                 yield Evidence(
                     kind="network",
                     source=f"{sample.by}/{node}",
@@ -155,6 +155,14 @@ class EvidenceBook:
                 yield from self._exchanged(node, sample)
             case EdgeSample():
                 yield from self._edge(node, sample)
+
+    def _is_new(self, node: str, kind: str, t_node_ns: int) -> bool:
+        """Whether a sample comes after the last one: a broker may deliver one twice."""
+        is_new = t_node_ns > self._last_ns.get((node, kind), t_node_ns - 1)
+        self.counts[kind if is_new else "backwards"] += 1
+        if is_new:
+            self._last_ns[node, kind] = t_node_ns
+        return is_new
 
     def _exchanged(self, node: str, sample: ExchangeSample) -> Iterator[Evidence]:
         path = (sample.other, node)

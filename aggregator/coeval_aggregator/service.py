@@ -21,7 +21,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from coeval import __version__
 from coeval.align import SessionEstimate
 from coeval.broker_address import PASSWORD_VARIABLE, BrokerAddress
-from coeval.errors import NotEnoughEvidence
+from coeval.errors import BadBlock, NotEnoughEvidence
+from coeval.evidence_wire import TimeReply, decode_request, encode_reply
 from coeval.topics import AGGREGATOR
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.estimate import estimate_clocks
@@ -102,7 +103,12 @@ class Aggregator:
             if reason.is_failure:
                 self._put(Event(kind="refused", reason=str(reason)))
                 return
-            wanted = (self._topics.all_states, self._topics.all_blocks, self._topics.all_evidence)
+            wanted = (
+                self._topics.all_states,
+                self._topics.all_blocks,
+                self._topics.all_evidence,
+                self._topics.time_request(AGGREGATOR),
+            )
             client.subscribe([(topic, 1) for topic in wanted])
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: Any, _p: Any) -> None:
@@ -110,10 +116,15 @@ class Aggregator:
             kind: Literal["refused", "subscribed"] = "refused" if failed else "subscribed"
             self._put(Event(kind=kind, reason=", ".join(failed)))
 
-        def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+        def on_message(client: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+            received_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
             try:
                 topic = message.topic
             except UnicodeDecodeError:
+                return
+            if topic == self._topics.time_request(AGGREGATOR):
+                # Answered at once: what waits in the queue would be measured as the path's delay.
+                self._answer(client, bytes(message.payload), received_ns)
                 return
             self._put(Event(kind="message", topic=topic, payload=bytes(message.payload)))
 
@@ -127,6 +138,22 @@ class Aggregator:
         client.on_message, client.on_disconnect = on_message, on_disconnect
         client.on_connect_fail = on_connect_fail
         return client
+
+    def _answer(self, client: mqtt.Client, payload: bytes, received_ns: int) -> None:
+        """Tell a node the time; called from paho's thread."""
+        try:
+            request = decode_request(payload, where="time request to the aggregator")
+        except BadBlock as exc:
+            logger.debug("time request dropped reason=%s", exc)
+            return
+        reply = TimeReply(
+            answerer=AGGREGATOR,
+            number=request.number,
+            t1_ns=request.t1_ns,
+            t2_ns=received_ns,
+            t3_ns=time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW),
+        )
+        client.publish(self._topics.time_reply(request.asker), encode_reply(reply), qos=1)
 
     def _put(self, event: Event) -> None:
         """Hand an event to the loop; called from paho's thread."""

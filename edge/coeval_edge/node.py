@@ -18,6 +18,7 @@ from typing import Protocol
 from coeval import __version__
 from coeval.broker_address import BrokerAddress
 from coeval.errors import CoevalError
+from coeval.evidence_wire import batches, encode_evidence
 from coeval.features import feature_spec, make_extractor
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.manifest import StreamSpec
@@ -30,6 +31,7 @@ from coeval_edge.pipeline import HopEncoder, StreamPipeline
 from coeval_edge.publish import Publisher
 from coeval_edge.recording import open_recording
 from coeval_edge.replay import Pace, Reading, ReplaySource
+from coeval_edge.replay_evidence import ReplayedEvidence
 from coeval_edge.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,9 @@ class Node:
             skew_ppm=replay.skew_ppm,
             loop=replay.loop,
         )
+        self._evidence = ReplayedEvidence(
+            recording, config.id, self._source.clock, period_ns=self._source.period_ns
+        )
         self._pipelines: dict[str, StreamPipeline] = {}
         self._descriptors: dict[str, dict[str, object]] = {}
         for spec in self._source.streams:
@@ -183,6 +188,7 @@ class Node:
                     failure = item
                     continue
                 now_node_ns = item.now_node_ns
+                self._tell_evidence(now_node_ns, spool, publisher)
                 for stream, pipeline in self._pipelines.items():
                     if stream == item.stream.id:
                         blocks = pipeline.push(item.sample, now_node_ns=now_node_ns)
@@ -200,6 +206,13 @@ class Node:
         topic = self.config.topics.block(self.config.id, stream)
         for block in blocks:
             spool.append(topic, encode_block(block))
+            publisher.wake()
+
+    def _tell_evidence(self, now_node_ns: NodeNs, spool: Spool, publisher: Publisher) -> None:
+        """Spool what was measured of the node's clock until now."""
+        topic = self.config.topics.evidence(self.config.id)
+        for message in batches(self._evidence.due(now_node_ns), boot_id=self.boot_id):
+            spool.append(topic, encode_evidence(message))
             publisher.wake()
 
     def _read(self, stop: threading.Event, ended: threading.Event) -> None:

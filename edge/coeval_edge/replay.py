@@ -186,10 +186,11 @@ class ReplaySource:
             offset_ns=offset_s * NS_PER_S,
             skew_ppb=skew_ppm * 1e3,
         )
-        self._period_ns: int | None = None
+        self.period_ns: int | None = None
+        """Length of a round where it loops."""
         if loop:
             length_ns = recording_end_ns(recording) - start
-            self._period_ns = (length_ns // HOP_NS + 2) * HOP_NS
+            self.period_ns = (length_ns // HOP_NS + 2) * HOP_NS
 
     def readings(self, pace: Pace) -> Iterator[Reading]:
         """The readings in true order, each when its time has come.
@@ -208,9 +209,9 @@ class ReplaySource:
                     sample=restamp(sample, self.clock, shift_ns=shift_ns),
                     now_node_ns=self.clock.to_node(RefNs(t_ns + shift_ns)),
                 )
-            if self._period_ns is None:
+            if self.period_ns is None:
                 return
-            shift_ns += self._period_ns
+            shift_ns += self.period_ns
 
     def _stream(self, spec: StreamSpec) -> Iterator[tuple[int, StreamSpec, Sample]]:
         for sample in read_samples(self.recording, spec):

@@ -107,6 +107,14 @@ def test_a_regular_pulse_alone_ties_nothing() -> None:
     assert book.lines(40 * S) == []
 
 
+def test_a_sample_delivered_twice_counts_once() -> None:
+    book = EvidenceBook(reference="cam")
+    for second in (0, 0, 1, 1, 1, 2, 0):
+        book.take("cam", pps(second, 0))
+    assert book.counts["pps"] == 3
+    assert book.counts["backwards"] == 4
+
+
 def test_edges_of_a_line_that_go_backwards_are_counted() -> None:
     book = EvidenceBook(reference="cam")
     for t in (10, 10, 5):

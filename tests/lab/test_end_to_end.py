@@ -14,13 +14,17 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from coeval.broker_address import BrokerAddress
 from coeval.errors import CoevalError
+from coeval.evidence import SERVER
 from coeval.hops import EMBEDDING_DIM, Hops
 from coeval.samples import Modality
+from coeval.topics import Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.node import Node, NodeReport
+from coeval_edge.time_exchange import TimeExchange, raw_monotonic_ns
 from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, free_port, start_broker
 
 pytestmark = pytest.mark.broker
@@ -301,3 +305,103 @@ def test_hostile_messages_do_not_end_the_service(kind: Kind, recording: Path) ->
         )
         assert aggregator.session.counts["bad_block"] == 4
         assert aggregator.session.counts["failed"] == 0
+
+
+def test_exchanges_over_a_broker_find_live_clocks_within_what_they_state(kind: Kind) -> None:
+    """Two clocks of this machine, one 1.25 s ahead, seen through broker and aggregator."""
+    ahead_ns = 1_250_000_000
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        aggregator = stack.enter_context(aggregating(broker, reference="right"))
+        clocks = {"right": raw_monotonic_ns, "fast": lambda: raw_monotonic_ns() + ahead_ns}
+        for boot_id, (node, clock_ns) in enumerate(clocks.items(), 1):
+            exchange = TimeExchange(
+                address=BrokerAddress.parse(broker.url),
+                topics=Topics(session="s"),
+                node=node,
+                boot_id=boot_id,
+                peers=[other for other in clocks if other != node],
+                every_s=0.01,
+                clock_ns=clock_ns,
+            )
+            exchange.start()
+            stack.callback(exchange.close)
+        book = aggregator.session.evidence
+
+        def is_known() -> bool:
+            known = book.clocks.difference("right", "fast")
+            return known is not None and book.clocks.counts["used"] >= 30
+
+        wait_until(is_known, "both clocks")
+        known = book.clocks.difference("right", "fast")
+        assert known is not None
+        offset_ns, ci95_ns = known
+        assert abs(offset_ns - ahead_ns) <= ci95_ns
+        assert ci95_ns < 20_000_000
+        assert book.clocks.difference(SERVER, "right") is not None
+
+
+def test_an_answer_that_nobody_asked_for_changes_nothing(kind: Kind) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        topics = Topics(session="s")
+        exchange = TimeExchange(
+            address=BrokerAddress.parse(broker.url),
+            topics=topics,
+            node="cam",
+            boot_id=1,
+            every_s=60.0,
+        )
+        exchange.start()
+        stack.callback(exchange.close)
+        forged = {"from": "aggregator", "id": 1, "t1_ns": 5, "t2_ns": 10**18, "t3_ns": 10**18}
+        for payload in (json.dumps(forged).encode(), b"{", b"\xff"):
+            wait_until(lambda: bool(exchange._client.is_connected()), "the connection")
+            watcher.client.publish(topics.time_reply("cam"), payload, qos=1)
+
+        def is_counted() -> bool:
+            if not exchange.counts["unasked"]:  # published before it had subscribed
+                watcher.client.publish(topics.time_reply("cam"), json.dumps(forged), qos=1)
+                watcher.client.publish(topics.time_reply("cam"), b"{", qos=1)
+            return exchange.counts["unasked"] >= 1 and exchange.counts["bad"] >= 1
+
+        wait_until(is_counted, "the forged answers")
+        assert watcher.messages_of("time/cam/evidence") == []
+
+
+def test_evidence_of_a_recording_is_replayed_and_makes_the_estimate_sharp(
+    kind: Kind, recording: Path, tmp_path: Path
+) -> None:
+    """Both nodes recorded PPS: the aggregator states microseconds, which content cannot."""
+    root = tmp_path / "with-pps"
+    root.mkdir()
+    manifest = json.loads((recording / "recording.json").read_text(encoding="utf-8"))
+    rng = np.random.default_rng(3)
+    for node in ("left", "right"):
+        (root / f"{node}.csv").write_bytes((recording / f"{node}.csv").read_bytes())
+        rows = ["t_node,t_ref,sigma_s"]
+        rows += [f"{t + rng.normal() * 1e-6:.9f},{1.7e9 + t:.1f},1e-6" for t in range(1, LENGTH_S)]
+        (root / f"{node}_pps.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        manifest["nodes"][node] = {"evidence": {"pps": f"{node}_pps.csv"}}
+    (root / "recording.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        stack.enter_context(aggregating(broker, reference="left", max_offset_s=20.0))
+        options = {"speed": 20.0}
+        left = Running(make_node(broker, root, "left", **options))
+        right = Running(make_node(broker, root, "right", offset_s=3.217, skew_ppm=40.0, **options))
+        for node in (left, right):
+            stack.callback(node.stop.set)
+
+        def is_sharp() -> bool:
+            said = watcher.said("clock/right")
+            return bool(said) and "hardware" in said[-1]["evidence"] and said[-1]["ci95_s"] < 1e-4
+
+        wait_until(is_sharp, "an estimate by hardware")
+        clock = watcher.said("clock/right")[-1]
+        truth_s = 3.217 + 40e-6 * clock["t_ref_ns"] / 1e9
+        assert clock["status"] == "locked"
+        assert clock["offset_s"] == pytest.approx(truth_s, abs=max(2 * clock["ci95_s"], 5e-6))
+        assert clock["sources"]["pps/right"] == {"scale": 1.0, "trusted": True}
