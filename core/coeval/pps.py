@@ -158,9 +158,16 @@ class PpsJudge:
         self._silent_since_ns: int | None = None
         self._is_silent = False
 
-    def push(self, t_node_ns: NodeNs) -> Judged:
-        """Judge a pulse."""
+    def push(self, t_node_ns: NodeNs, *, num_unread: int = 0) -> Judged:
+        """Judge a pulse.
+
+        Args:
+            t_node_ns: its stamp.
+            num_unread: pulses right before it that came, but that nobody read: not missed ones.
+        """
         judged = self._judge(t_node_ns)
+        if num_unread:
+            judged = replace(judged, num_missed=max(judged.num_missed - num_unread, 0))
         self._counts[judged.verdict] += 1
         self._counts["missed"] += judged.num_missed
         return judged
