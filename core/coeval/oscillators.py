@@ -33,14 +33,14 @@ class OscillatorClass:
 
 PERFECT = OscillatorClass(name="perfect", white_fm_ns=0.0, walk_fm_ppb=0.0, skew_sigma_ppb=0.0)
 """UTC."""
-USB = OscillatorClass(name="usb", white_fm_ns=20.0, walk_fm_ppb=4.0, skew_sigma_ppb=50_000.0)
+USB = OscillatorClass(name="usb", white_fm_ns=22.0, walk_fm_ppb=14.0, skew_sigma_ppb=50_000.0)
 """Ceramic resonators and cheap crystals in USB devices and wearables."""
-PI = OscillatorClass(name="pi", white_fm_ns=5.0, walk_fm_ppb=1.0, skew_sigma_ppb=20_000.0)
+PI = OscillatorClass(name="pi", white_fm_ns=6.0, walk_fm_ppb=4.8, skew_sigma_ppb=20_000.0)
 """The uncompensated crystal of a single-board computer."""
-TCXO = OscillatorClass(name="tcxo", white_fm_ns=1.0, walk_fm_ppb=0.05, skew_sigma_ppb=2_000.0)
+TCXO = OscillatorClass(name="tcxo", white_fm_ns=1.1, walk_fm_ppb=0.25, skew_sigma_ppb=2_000.0)
 """A temperature-compensated crystal."""
 UNKNOWN = OscillatorClass(
-    name="unknown", white_fm_ns=20.0, walk_fm_ppb=4.0, skew_sigma_ppb=200_000.0
+    name="unknown", white_fm_ns=22.0, walk_fm_ppb=14.0, skew_sigma_ppb=200_000.0
 )
 """Any clock of a device, real field figures of up to 2 000 ppm included."""
 

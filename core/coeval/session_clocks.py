@@ -38,7 +38,7 @@ SAMPLES_OF_TIE = 4
 """Until so many samples about a clock were taken in, a step is a correction, not a jump."""
 LATEST_S = 600.0
 """Samples that come later than this after their time are dropped, and those so far ahead."""
-TELL_SCALE = 1.5
+TELL_SCALE = 2.0
 """A source that scatters this much more than it claims is named."""
 DOUBT_S = 120.0
 """For so long after a jump another source may show that there was none."""
@@ -297,6 +297,7 @@ class SessionClocks:
         filter_.update(row, miss_ns, variance=noise * max(1.0, sigmas / HEAVY_SIGMAS))
         trust.held.clear()
         trust.accepted_ns = max(trust.accepted_ns, root_time(filter_, evidence))
+        trust.sigma_ns = math.hypot(trust.scale * evidence.sigma_ns, evidence.bias_sigma_ns)
         for clock in (evidence.first, evidence.second):
             self._heard.setdefault(clock, {})[evidence.kind] = filter_.t_root_ns
             self._num_used[clock] += 1
@@ -314,7 +315,7 @@ class SessionClocks:
             return self._change_rate(filter_, trust, tolerance_ns)
         held = [sample for sample, _ in trust.held[-num:]]
         trust.held.clear()
-        others = self._others(filter_, evidence)
+        others = self._others(filter_, evidence, size_ns=size_ns)
         onset_ns = root_time(filter_, held[0])
         if any(other.accepted_ns > onset_ns for other in others):
             return self._source_stepped(filter_, held, trust, size_ns)
@@ -338,25 +339,34 @@ class SessionClocks:
         ]
         if max(map(abs, off_ns)) > tolerance_ns:
             return []
-        clock = self._stepping_clock(last[0][0])
-        sign = 1.0 if clock == last[0][0].second else -1.0
+        held = [sample for sample, _ in last]
+        onset_ns = root_time(filter_, held[0])
+        others = self._others(filter_, held[0], size_ns=last[-1][1])
+        if any(other.accepted_ns > onset_ns for other in others):
+            trust.held.clear()
+            return self._source_stepped(filter_, held, trust, last[-1][1])
+        clock = self._stepping_clock(held[0])
+        sign = 1.0 if clock == held[0].second else -1.0
         sigma_ns = LOOSE * trust.scale * last[-1][0].sigma_ns
         filter_.step(clock, sign * last[-1][1], sigma_ns=sigma_ns, rate_ppb=3.0 * abs(rate_ppb))
         self.counts["rate_steps"] += 1
         trust.held.clear()
         findings = []
-        for sample, _ in last:
+        for sample in held:
             findings += self._weigh(filter_, sample, trust)
         return findings
 
-    def _others(self, filter_: ClockFilter, evidence: Evidence) -> list[SourceTrust]:
-        """Other sources that tell of a clock that may have stepped, and are believed."""
+    def _others(
+        self, filter_: ClockFilter, evidence: Evidence, *, size_ns: float
+    ) -> list[SourceTrust]:
+        """Other sources that would see a step of this size, and are believed."""
         clocks = {evidence.first, evidence.second} - {UTC, SERVER}
         return [
             trust
             for name, trust in self.sources.items()
             if name != evidence.source
             and clocks & trust.clocks
+            and GATE_SIGMAS * trust.sigma_ns < abs(size_ns)
             and not trust.is_distrusted(filter_.t_root_ns)
         ]
 

@@ -29,6 +29,8 @@ class SourceTrust:
     """Latest samples in a row that disagreed, and by how much (ns)."""
     accepted_ns: float = -math.inf
     """Instant of its last sample that was taken in, on the root's clock."""
+    sigma_ns: float = math.inf
+    """Standard deviation of that sample, what its source shares included."""
     steps: int = 0
     """How often it changed its mind."""
     stepped_ns: float = -math.inf

@@ -1,10 +1,10 @@
 """`coeval bench NAME`: measure, print, and keep what was measured."""
 
+import importlib
 import json
 import shlex
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from coeval.errors import BadConfig
 
-BENCHES = ("align",)
+BENCHES = {"align": "coeval_lab.bench.align", "time": "coeval_lab.bench.clocks"}
+"""Each a module with `plan_of`, `run` and `PAGE`."""
 
 
 def bench(
@@ -38,17 +39,11 @@ def bench(
         raise BadConfig(f"--recordings {recordings}: no such folder")
     if out is not None:
         make_folder(out)  # an hour's work is not lost for it
-    from coeval_lab.bench import align  # heavy: only when a benchmark runs
+    module = importlib.import_module(BENCHES[name])  # heavy: only when a benchmark runs
     from coeval_lab.bench.report import commit, print_rows, write_report
 
-    plan = replace(align.QUICK if quick else align.FULL, seed=seed)
-    if not peers:
-        plan = replace(plan, with_peers=False)
-    if recordings is not None:
-        plan = replace(plan, recordings=recordings)
+    plan = module.plan_of(quick=quick, seed=seed, recordings=recordings, with_peers=peers)
     console = Console(stderr=True)
-    if not plan.recordings.is_dir():
-        console.print(f"no real recordings at {plan.recordings}: generated scenes only")
     began = time.monotonic()
     with console.status("measuring") as status:
 
@@ -56,14 +51,16 @@ def bench(
             status.update(f"measuring {cell} ({time.monotonic() - began:.0f} s)")
             console.print(f"{time.monotonic() - began:5.0f} s  {cell}", highlight=False)
 
-        rows, bars = align.run(plan, say=say)
+        rows, bars = module.run(plan, say=say)
     if as_json:
         typer.echo(json.dumps({"bench": name, "commit": commit(), "rows": rows}))
     else:
-        print_rows(rows, bars)
+        print_rows(rows, bars, module.PAGE)
     if out is not None:
         command = shlex.join(["coeval", *sys.argv[1:]])
-        write_report(out, name=name, command=command, seed=seed, rows=rows, bars=bars)
+        write_report(
+            out, name=name, command=command, seed=seed, rows=rows, bars=bars, page=module.PAGE
+        )
         console.print(f"written: {out}", highlight=False)
 
 

@@ -19,6 +19,7 @@ from coeval_lab.bench.cells import Draw, draw_trial, judge, our_trial
 from coeval_lab.bench.material import Clock, Stream, degraded, recorded, silent, track_of
 from coeval_lab.bench.metrics import Trial, row_of
 from coeval_lab.bench.peer_cells import peer_rows
+from coeval_lab.bench.report import Page, plot_pairs
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
 from coeval_training.material import TRAINED_ON
 from coeval_training.scenes import generate_scene
@@ -114,6 +115,49 @@ QUICK = replace(
 
 Say = Callable[[str], None]
 
+PAGE = Page(
+    title="share within a tolerance: % of accepted; locked, wrong: % of trials",
+    columns=(
+        "pair",
+        "method",
+        "source",
+        "trials",
+        "locked",
+        "median_ms",
+        "p95_ms",
+        "within_20ms",
+        "within_40ms",
+        "within_100ms",
+        "within_300ms",
+        "wrong",
+        "coverage95",
+        "skew_err_ppm",
+        "cpu_s_per_min",
+        "held_out",
+        "note",
+    ),
+    names=("pair", "method", "source"),
+    explanation=(
+        "`locked` and `wrong` are % of trials, `within` are % of accepted trials, `coverage95` is "
+        "the share of accepted trials whose error lies in the stated 95% interval widened by the "
+        "truth's own spread. `held_out`: the encoders never saw the recording or scene."
+    ),
+    plot=plot_pairs,
+    caption="median error by pair",
+)
+
+
+def plan_of(
+    *, quick: bool, seed: int, recordings: Path | None = None, with_peers: bool = True
+) -> Plan:
+    """What to measure."""
+    plan = replace(QUICK if quick else FULL, seed=seed)
+    if not with_peers:
+        plan = replace(plan, with_peers=False)
+    if recordings is not None:
+        plan = replace(plan, recordings=recordings)
+    return plan
+
 
 def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
     """Every cell, and how the bars stand.
@@ -134,6 +178,8 @@ def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
         ("speed", speed),
         ("peers", peers),
     )
+    if not plan.recordings.is_dir():
+        say(f"no real recordings at {plan.recordings}: generated scenes only")
     rows: list[Row] = []
     # Fresh processes: what one cell holds decoded does not count as another's memory.
     spawned = multiprocessing.get_context("spawn")

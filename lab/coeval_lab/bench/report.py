@@ -3,7 +3,8 @@
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,23 @@ from rich.table import Table
 
 from coeval_lab.bench.bars import Bar
 
-COLUMNS = (
-    "pair",
-    "method",
-    "source",
-    "trials",
-    "locked",
-    "median_ms",
-    "p95_ms",
-    "within_20ms",
-    "within_40ms",
-    "within_100ms",
-    "within_300ms",
-    "wrong",
-    "coverage95",
-    "skew_err_ppm",
-    "cpu_s_per_min",
-    "held_out",
-    "note",
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """How a benchmark's rows are shown."""
+
+    title: str
+    """Above the table on a terminal."""
+    columns: tuple[str, ...]
+    """Columns of the table, in order."""
+    names: tuple[str, ...]
+    """The columns that name a line, set flush left."""
+    explanation: str
+    """What the columns mean, for the page."""
+    plot: Callable[[Sequence[dict[str, Any]], Path], None]
+    """Draws the rows into a PNG file."""
+    caption: str
+    """What the picture shows."""
 
 
 def commit() -> str:
@@ -64,15 +63,13 @@ def text(value: object) -> str:
     return str(value)
 
 
-def print_rows(rows: Sequence[dict[str, Any]], bars: Sequence[Bar]) -> None:
+def print_rows(rows: Sequence[dict[str, Any]], bars: Sequence[Bar], page: Page) -> None:
     """The table, then the bars, to the terminal."""
     console = Console(width=max(Console().width, 190))
-    table = Table(title="share within a tolerance: % of accepted; locked, wrong: % of trials")
-    shown = [column for column in COLUMNS if column != "note"]
+    table = Table(title=page.title)
+    shown = [column for column in page.columns if column != "note"]
     for column in shown:
-        table.add_column(
-            column, justify="left" if column in ("pair", "method", "source") else "right"
-        )
+        table.add_column(column, justify="left" if column in page.names else "right")
     for row in rows:
         table.add_row(*(text(row.get(column)) for column in shown))
     console.print(table)
@@ -99,6 +96,7 @@ def write_report(
     seed: int,
     rows: Sequence[dict[str, Any]],
     bars: Sequence[Bar],
+    page: Page,
 ) -> None:
     """Write README.md, rows.json and plot.png of a run."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,16 +110,14 @@ def write_report(
         f"# bench {name}, {datetime.now(UTC):%Y-%m-%d}\n\n"
         f"Command: `{command}`; seed {seed}; commit {stamp}; Python {platform.python_version()}, "
         f"{platform.machine()}, two shared cores.\n\n"
-        "`locked` and `wrong` are % of trials, `within` are % of accepted trials, `coverage95` is "
-        "the share of accepted trials whose error lies in the stated 95% interval widened by the "
-        "truth's own spread. `held_out`: the encoders never saw the recording or scene.\n\n"
+        f"{page.explanation}\n\n"
         f"## Bars\n\n{markdown(verdicts, ('bar', 'wanted', 'got', 'met'))}\n\n"
-        f"## Table\n\n{markdown(rows, COLUMNS)}\n\n![median error by pair](plot.png)\n"
+        f"## Table\n\n{markdown(rows, page.columns)}\n\n![{page.caption}](plot.png)\n"
     )
-    plot(rows, folder / "plot.png")
+    page.plot(rows, folder / "plot.png")
 
 
-def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def plot_pairs(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Median and 95th percentile of each line's accepted trials, on a logarithmic axis."""
     drawn = [row for row in rows if row.get("median_ms") is not None]
     figure, axes = plt.subplots(figsize=(10, 1 + 0.27 * len(drawn)), layout="constrained")

@@ -1,0 +1,413 @@
+"""`coeval bench time`: hardware, network, content and all together, in simulated time.
+
+Every run draws clocks, networks and errors from a seed; the same seed serves every choice of
+sources, so that lines of one scenario can be compared. Errors are those of the offset of node n
+against the reference, second by second, after a warm-up.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from coeval.evidence import SERVER
+from coeval.network import ExchangeFilter
+from coeval.oscillators import CLASSES
+from coeval.session_clocks import Finding, SessionClocks
+from coeval_lab.bench.bars import Bar
+from coeval_lab.bench.report import Page
+from coeval_lab.bench.time_baselines import BASELINES
+from coeval_lab.simulation.crystal import CRYSTALS, PI
+from coeval_lab.simulation.scenario import SOURCES, Scenario, SimulatedSession
+from coeval_lab.simulation.stamps import BUSY_WIFI, QUIET_LAN, UNEVEN_LAN, Path
+
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+WORKERS = 2
+WARM_UP_S = 60.0
+CHOICES: dict[str, tuple[str, ...]] = {
+    "hardware": ("hardware",),
+    "network": ("network",),
+    "content": ("content",),
+    "joint": SOURCES,
+}
+CALM = tuple(Scenario(name=f"calm, {name}", crystal=c) for name, c in CRYSTALS.items())
+FAULTS = (
+    Scenario(name="GPS lost for 150 s", no_pulses=(100.0, 250.0)),
+    Scenario(name="network cut for 150 s", no_network=(100.0, 250.0)),
+    Scenario(name="content silent for 150 s", no_content=(100.0, 250.0)),
+    Scenario(name="PPS lies by 50 ms from 150 s on", lie_from_s=150.0),
+    Scenario(name="clock jumps by 50 ms at 150 s", jump_at_s=150.0),
+    Scenario(
+        name="GPS lost, network cut, one after the other",
+        no_pulses=(80.0, 200.0),
+        no_network=(180.0, 280.0),
+    ),
+)
+NO_PULSES_AT_ALL = replace(FAULTS[0], name="no GPS at all on n", no_pulses=(0.0, 1e9))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is simulated."""
+
+    seed: int
+    """The first seed."""
+    calm_runs: int
+    """Runs of each clock class without faults."""
+    fault_runs: int
+    """Runs of each fault."""
+    path_runs: int
+    """Runs of each network path beside the baselines."""
+
+
+FULL = Plan(seed=1, calm_runs=340, fault_runs=120, path_runs=120)
+QUICK = Plan(seed=1, calm_runs=12, fault_runs=6, path_runs=6)
+
+
+def plan_of(
+    *, quick: bool, seed: int, recordings: FilePath | None = None, with_peers: bool = True
+) -> Plan:
+    """What to simulate; recordings and peers play no part."""
+    del recordings, with_peers
+    return replace(QUICK if quick else FULL, seed=seed)
+
+
+def plot_errors(rows: Sequence[Row], path: FilePath) -> None:
+    """Median, RMS and 95th percentile of each line, on a logarithmic axis."""
+    import matplotlib.pyplot as plt
+
+    drawn = [row for row in rows if row["rms_s"]]
+    colours = {"hardware": "#4C78A8", "network": "#F58518", "content": "#54A24B"}
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.24 * len(drawn)), layout="constrained")
+    for k, row in enumerate(drawn):
+        colour = colours.get(row["source"].split(":")[0], "#B279A2")
+        axes.plot([row["median_s"], row["p95_s"]], [k, k], color=colour, lw=2, alpha=0.6)
+        axes.plot(row["median_s"], k, "o", color=colour, ms=4)
+        axes.plot(row["rms_s"], k, "|", color=colour, ms=9)
+    names = [f"{row['scenario']} · {row['source']}" for row in drawn]
+    axes.set_yticks(range(len(drawn)), names, fontsize=7)
+    axes.set_xscale("log")
+    axes.set_xlabel("error (s): median (dot) to 95th percentile, RMS (bar)")
+    axes.grid(axis="x", alpha=0.3)
+    axes.invert_yaxis()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+PAGE = Page(
+    title="error of the offset of node n against the reference, second by second",
+    columns=(
+        "scenario",
+        "source",
+        "rms_s",
+        "median_s",
+        "p95_s",
+        "max_s",
+        "coverage95",
+        "runs",
+        "stated",
+        "false_jumps_per_day",
+        "jumps_found",
+        "samples_to_jump",
+        "samples_to_jump_max",
+    ),
+    names=("scenario", "source"),
+    explanation=(
+        "Simulated time: clocks, networks and errors as `coeval_lab.simulation` draws them, runs "
+        f"of 300 s of which the first {WARM_UP_S:.0f} s are left out. `coverage95` is the share of "
+        "seconds whose error lies in the stated 95% interval, `stated` the share of seconds for "
+        "which anything was stated (both %). A path's lines are node n against the server on the "
+        "same exchanges; the baselines are reimplemented from their documentation and labelled so."
+    ),
+    plot=plot_errors,
+    caption="errors by scenario and source",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What came of one run."""
+
+    errors_ns: np.ndarray
+    """Estimated − true, second by second where something was stated, shape (n,)."""
+    halves_ns: np.ndarray
+    """Half-widths of the stated 95% intervals, shape (n,)."""
+    findings: tuple[tuple[float, Finding], ...]
+    """What was found, with the instant."""
+    jump_samples: int | None
+    """Samples of the source that told a jump, from the jump on; None: no jump was told."""
+
+
+def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
+    """Every scenario with every choice of sources, the paths with the baselines, and the bars."""
+    scenarios = [(scenario, plan.calm_runs) for scenario in CALM]
+    scenarios += [(scenario, plan.fault_runs) for scenario in (*FAULTS, NO_PULSES_AT_ALL)]
+    paths = (QUIET_LAN, UNEVEN_LAN, BUSY_WIFI)
+    rows: list[Row] = []
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, mp_context=spawned) as pool:
+        running = [
+            (scenario.name, pool.submit(scenario_rows, scenario, runs, plan.seed))
+            for scenario, runs in scenarios
+        ]
+        running += [
+            (f"path {path.name}", pool.submit(path_rows, path, plan.path_runs, plan.seed))
+            for path in paths
+        ]
+        for name, done in running:
+            rows += done.result()
+            say(f"done: {name}")
+    return rows, bars_of(rows)
+
+
+def scenario_rows(scenario: Scenario, runs: int, first_seed: int) -> list[Row]:
+    """The lines of one scenario: each source alone, and all together."""
+    rows = []
+    for name, sources in CHOICES.items():
+        lives = [
+            simulate(scenario, seed=seed, sources=sources)
+            for seed in range(first_seed, first_seed + runs)
+        ]
+        rows.append(row_of(scenario, name, lives))
+    return rows
+
+
+def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
+    """One life, and what the filter says of it second by second."""
+    session = SimulatedSession(scenario, seed=seed)
+    oscillator = CLASSES[scenario.crystal.name]
+    clocks = SessionClocks(
+        reference="ref",
+        oscillators={"ref": oscillator, "n": oscillator, SERVER: CLASSES[PI.name]},
+    )
+    arriving = session.evidence(sources)
+    upcoming = next(arriving, None)
+    t_s = np.arange(1.0, scenario.seconds)
+    errors, halves = [], []
+    findings: list[tuple[float, Finding]] = []
+    since_jump: dict[str, int] = {}
+    jump_samples: int | None = None
+    readings = zip(t_s, session.reads("ref", t_s), session.reads("n", t_s), strict=True)
+    for second, ref_ns, n_ns in readings:
+        while upcoming is not None and upcoming[0] <= second:
+            at_s, evidence = upcoming
+            if scenario.jump_at_s is not None and at_s >= scenario.jump_at_s:
+                since_jump[evidence.source] = since_jump.get(evidence.source, 0) + 1
+            for found in clocks.push(evidence):
+                findings.append((at_s, found))
+                if found.kind == "jump" and jump_samples is None and since_jump:
+                    jump_samples = since_jump.get(found.source, 0)
+            upcoming = next(arriving, None)
+        state = clocks.at("n", ref_ns)
+        if state is not None and second >= WARM_UP_S:
+            errors.append(state.offset_ns - (n_ns - ref_ns))
+            halves.append(state.ci95_ns)
+    return Run(
+        errors_ns=np.array(errors, np.float64),
+        halves_ns=np.array(halves, np.float64),
+        findings=tuple(findings),
+        jump_samples=jump_samples,
+    )
+
+
+def row_of(scenario: Scenario, source: str, lives: Sequence[Run]) -> Row:
+    """The line of a scenario and a choice of sources."""
+    errors = np.concatenate([life.errors_ns for life in lives])
+    halves = np.concatenate([life.halves_ns for life in lives])
+    days = len(lives) * scenario.seconds / 86_400
+    jumps = [
+        at_s
+        for life in lives
+        for at_s, found in life.findings
+        if found.kind == "jump" and (scenario.jump_at_s is None or at_s < scenario.jump_at_s)
+    ]
+    row: Row = {"scenario": scenario.name, "source": source, **error_columns(errors)}
+    row["coverage95"] = share(np.abs(errors) <= halves)
+    row["runs"] = len(lives)
+    row["stated"] = round(100 * len(errors) / (len(lives) * (scenario.seconds - WARM_UP_S)), 1)
+    if scenario.lie_from_s is None:
+        row["false_jumps_per_day"] = round(len(jumps) / days, 3)
+    if scenario.jump_at_s is not None:
+        told = [life.jump_samples for life in lives if life.jump_samples is not None]
+        row["jumps_found"] = round(100 * len(told) / len(lives), 1)
+        row["samples_to_jump"] = float(np.median(told)) if told else None
+        row["samples_to_jump_max"] = max(told, default=None)
+    return row
+
+
+def error_columns(errors_ns: np.ndarray) -> Row:
+    """RMS, median, 95th percentile and largest of errors, in s; None where there are none."""
+    if not len(errors_ns):
+        return {"rms_s": None, "median_s": None, "p95_s": None, "max_s": None}
+    absolute = np.abs(errors_ns) * 1e-9
+    return {
+        "rms_s": float(f"{np.sqrt(np.mean(absolute**2)):.4g}"),
+        "median_s": float(f"{np.median(absolute):.4g}"),
+        "p95_s": float(f"{np.percentile(absolute, 95):.4g}"),
+        "max_s": float(f"{absolute.max():.4g}"),
+    }
+
+
+def share(hits: np.ndarray) -> float | None:
+    """Percentage of hits; None of nothing."""
+    return round(100 * float(np.mean(hits)), 2) if len(hits) else None
+
+
+def path_rows(path: Path, runs: int, first_seed: int) -> list[Row]:
+    """One network path: our filter and the baselines on the same exchanges, node against server."""
+    scenario = Scenario(name=f"path {path.name}", path=path)
+    errors: dict[str, list[float]] = {name: [] for name in ("coeval", *BASELINES)}
+    inside: list[bool] = []
+    for seed in range(first_seed, first_seed + runs):
+        for name, error, is_inside in follow(SimulatedSession(scenario, seed=seed)):
+            errors[name].append(error)
+            if is_inside is not None:
+                inside.append(is_inside)
+    return [
+        {
+            "scenario": scenario.name,
+            "source": f"network: {name}",
+            **error_columns(np.array(found)),
+            "coverage95": share(np.array(inside)) if name == "coeval" else None,
+            "runs": runs,
+        }
+        for name, found in errors.items()
+    ]
+
+
+def follow(session: SimulatedSession) -> Iterator[tuple[str, float, bool | None]]:
+    """Estimates of node n against the server, every five seconds: method, error, inside."""
+    exchanges = session.exchanges("n")
+    filter_ = ExchangeFilter(node="n", other=SERVER)
+    oscillator = CLASSES[session.scenario.crystal.name]
+    clocks = SessionClocks(
+        reference=SERVER, oscillators={"n": oscillator, SERVER: CLASSES[PI.name]}
+    )
+    others = {name: make() for name, make in BASELINES.items()}
+    upcoming = 0
+    t_s = np.arange(WARM_UP_S, session.scenario.seconds, 5.0)
+    readings = zip(t_s, session.reads(SERVER, t_s), session.reads("n", t_s), strict=True)
+    for second, server_ns, n_ns in readings:
+        while upcoming < len(exchanges) and exchanges[upcoming][0] <= second:
+            exchange = exchanges[upcoming][1]
+            evidence = filter_.push(exchange)
+            if evidence is not None:
+                clocks.push(evidence)
+            for other in others.values():
+                other.push(exchange)
+            upcoming += 1
+        truth_ns = n_ns - server_ns
+        state = clocks.at("n", server_ns)
+        if state is not None:
+            error = float(state.offset_ns - truth_ns)
+            yield "coeval", error, abs(error) <= state.ci95_ns
+        for name, other in others.items():
+            found = other.at(n_ns)
+            if found is not None:
+                yield name, found - truth_ns, None
+
+
+def bars_of(rows: Sequence[Row]) -> list[Bar]:
+    """How the promises stand."""
+    by_name = {(row["scenario"], row["source"]): row for row in rows}
+    names = list(dict.fromkeys(row["scenario"] for row in rows if "stated" in row))
+    bars = [joint_bar(by_name, names), coverage_bar(by_name, names)]
+    pps = [by_name[scenario.name, "hardware"] for scenario in CALM]
+    bars.append(
+        Bar(
+            name="PPS-disciplined node, RMS",
+            wanted="≤ 2 µs",
+            got="; ".join(f"{row['scenario']}: {row['rms_s'] * 1e6:.2f}" for row in pps),
+            met=all(row["rms_s"] <= 2e-6 for row in pps),
+        )
+    )
+    quiet = by_name[f"path {QUIET_LAN.name}", "network: coeval"]
+    bars.append(
+        Bar(
+            name="exchange on a quiet LAN, median",
+            wanted="≤ 100 µs",
+            got=f"{quiet['median_s'] * 1e6:.1f}",
+            met=quiet["median_s"] <= 100e-6,
+        )
+    )
+    jump = [by_name[FAULTS[4].name, source] for source in CHOICES]
+    bars.append(
+        Bar(
+            name="jump of 50 ms, samples until it is told (median; share found)",
+            wanted="< 3; 100%",
+            got="; ".join(
+                f"{row['source']}: {row['samples_to_jump']}, {row['jumps_found']}%" for row in jump
+            ),
+            met=all(
+                row["samples_to_jump"] is not None
+                and row["samples_to_jump"] < 3
+                and row["jumps_found"] == 100.0
+                for row in jump
+            ),
+        )
+    )
+    calm = [by_name[scenario.name, source] for scenario in CALM for source in CHOICES]
+    bars.append(
+        Bar(
+            name="false jumps a simulated day, calm",
+            wanted="< 1",
+            got="; ".join(
+                f"{row['scenario']}, {row['source']}: {row['false_jumps_per_day']}"
+                for row in calm
+                if row["false_jumps_per_day"] > 0
+            )
+            or "none",
+            met=all(row["false_jumps_per_day"] < 1 for row in calm),
+        )
+    )
+    holdover = by_name[FAULTS[0].name, "hardware"]
+    bars.append(
+        Bar(
+            name="holdover: GPS lost, hardware alone, error inside the interval",
+            wanted="≥ 93%",
+            got=f"{holdover['coverage95']}",
+            met=(holdover["coverage95"] or 0) >= 93.0,
+        )
+    )
+    return bars
+
+
+def joint_bar(by_name: dict[tuple[str, str], Row], names: Sequence[str]) -> Bar:
+    """All evidence against the best source alone, where that states as much."""
+    ratios = {}
+    for name in names:
+        joint = by_name[name, "joint"]
+        alone = [
+            by_name[name, source]["rms_s"]
+            for source in SOURCES
+            if by_name[name, source]["stated"] >= 0.99 * joint["stated"]
+        ]
+        ratios[name] = joint["rms_s"] / min(alone) if alone else 0.0
+    return Bar(
+        name="joint RMS over the best single source's",
+        wanted="≤ 1.05 in every row",
+        got="; ".join(f"{name}: {ratio:.3f}" for name, ratio in ratios.items()),
+        met=max(ratios.values()) <= 1.05,
+    )
+
+
+def coverage_bar(by_name: dict[tuple[str, str], Row], names: Sequence[str]) -> Bar:
+    """How often intervals hold the truth."""
+    outside = {
+        f"{name}, {source}": by_name[name, source]["coverage95"]
+        for name in names
+        for source in CHOICES
+        if not 93.0 <= (by_name[name, source]["coverage95"] or 0.0) <= 97.0
+    }
+    return Bar(
+        name="95% interval covers",
+        wanted="93–97% in every row",
+        got="; ".join(f"{key}: {value}" for key, value in outside.items()) or "in every row",
+        met=not outside,
+    )

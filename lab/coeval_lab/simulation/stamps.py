@@ -1,0 +1,127 @@
+"""Simulated measurements: PPS edges, two-way exchanges, content lags, each with what goes wrong.
+
+Everything is drawn at once for a whole session; times are true seconds, errors ns.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval_lab.simulation.crystal import FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulseErrors:
+    """How a node's kernel stamps PPS edges.
+
+    A Raspberry Pi's interrupt latency is a few µs with outliers of tens of µs under load
+    (pps-gpio's documentation and gpsd's time service how-to); its constant part is the bias.
+    """
+
+    jitter_ns: float = 1_000.0
+    """Standard deviation."""
+    outliers: float = 0.005
+    """Share of edges that the kernel was late for …"""
+    outlier_ns: float = 30_000.0
+    """… by this much on average, always late."""
+    missing: float = 0.002
+    """Share of edges never seen."""
+    bias_sigma_ns: float = 1_000.0
+    """Spread of the constant latency from node to node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Path:
+    """A network path through a broker, with its queues."""
+
+    name: str
+    """What it is called."""
+    delay_ns: float
+    """Least delay, both ways together."""
+    lean: float
+    """How unevenly the least delay may lie on the two ways, 0…1: at 1 any split is as likely."""
+    queue_ns: float
+    """Mean of the queueing in calm times, exponential, each way."""
+    burst_share: float
+    """Share of the time that is busy."""
+    burst_ns: float
+    """Mean of the queueing in busy times."""
+    loss: float
+    """Share of exchanges that fail."""
+
+
+QUIET_LAN = Path(
+    name="quiet-lan",
+    delay_ns=700_000.0,
+    lean=0.3,
+    queue_ns=60_000.0,
+    burst_share=0.01,
+    burst_ns=5e6,
+    loss=0.001,
+)
+"""Wired, through a broker on the same switch: 0.7 ms there and back."""
+UNEVEN_LAN = replace(QUIET_LAN, name="uneven-lan", lean=1.0)
+"""The same, but the delay may lie wholly on one way: what cannot be seen from inside."""
+BUSY_WIFI = Path(
+    name="busy-wifi",
+    delay_ns=4e6,
+    lean=1.0,
+    queue_ns=2e6,
+    burst_share=0.15,
+    burst_ns=30e6,
+    loss=0.03,
+)
+"""Shared 2.4 GHz: milliseconds when calm, tens of them in bursts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentErrors:
+    """How well content tells the offset of one window."""
+
+    best_ns: float = 6e6
+    """Standard deviation of the best windows …"""
+    worst_ns: float = 20e6
+    """… and of the worst; each window knows its own."""
+    outliers: float = 0.03
+    """Share of windows that match something else …"""
+    outlier_s: float = 20.0
+    """… anywhere within this."""
+    latency_sigma_ns: float = 5e6
+    """Spread of the streams' constant latency."""
+
+
+def pulse_errors(
+    errors: PulseErrors, rng: np.random.Generator, num: int
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Error of each edge's stamp (ns), and which edges are seen, both shape (num,)."""
+    late = rng.random(num) < errors.outliers
+    stamps = rng.normal(size=num) * errors.jitter_ns + rng.normal() * errors.bias_sigma_ns
+    stamps += late * rng.exponential(errors.outlier_ns, num)
+    return stamps, rng.random(num) >= errors.missing
+
+
+def path_delays(
+    path: Path, rng: np.random.Generator, t_s: FloatArray
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Delay there and back (ns) of an exchange at each instant, and whether it came through."""
+    num = len(t_s)
+    # Busy and calm stretches of some ten seconds each.
+    stretch = (t_s // 10.0).astype(np.int64)
+    is_busy = rng.random(int(stretch.max(initial=0)) + 1) < path.burst_share
+    mean = np.where(is_busy[stretch], path.burst_ns, path.queue_ns)
+    share = 0.5 * (1.0 + path.lean * rng.uniform(-1.0, 1.0))
+    there = share * path.delay_ns + rng.exponential(1.0, num) * mean
+    back = (1.0 - share) * path.delay_ns + rng.exponential(1.0, num) * mean
+    return there, back, rng.random(num) >= path.loss
+
+
+def content_errors(
+    errors: ContentErrors, rng: np.random.Generator, num: int
+) -> tuple[FloatArray, FloatArray]:
+    """Error of each window's lag (ns), and the standard deviation it states, shape (num,)."""
+    sigma = rng.uniform(errors.best_ns, errors.worst_ns, num)
+    lag = rng.normal(size=num) * sigma + rng.normal() * errors.latency_sigma_ns
+    is_outlier = rng.random(num) < errors.outliers
+    lag[is_outlier] += rng.uniform(-errors.outlier_s, errors.outlier_s, int(is_outlier.sum())) * 1e9
+    return lag, sigma
