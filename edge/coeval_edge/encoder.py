@@ -4,7 +4,6 @@ The file says which features it was trained on; another version's are refused by
 """
 
 import hashlib
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
@@ -23,6 +22,8 @@ CONTEXT_HOPS = 64
 NEW_HOPS = 64
 """Rows answered for in one run of the network."""
 WINDOW_HOPS = CONTEXT_HOPS + NEW_HOPS
+WINDOWS_AT_ONCE = 16
+"""Windows in one run of the network: bounds the memory that a long stream takes."""
 
 
 def shipped_model(modality: Modality) -> Path:
@@ -66,11 +67,17 @@ class Encoder:
         described = session.get_modelmeta().custom_metadata_map
         expected = feature_spec(modality)
         if described.get("feature_sha256") != expected.sha256:
-            got = json.loads(described.get("feature_spec", "{}"))
+            got = " ".join(described.get("feature_spec", "none stated").split())[:200]
             raise EncoderMismatch(
-                f"encoder {path}: expected features {expected.to_json()}, "
-                f"got {json.dumps(got, sort_keys=True)}; "
+                f"encoder {path}: expected features {expected.to_json()}, got {got}; "
                 "use the encoder that ships with this version or run `coeval export` again"
+            )
+        shapes = {put.name: put.shape[1:] for put in session.get_inputs() + session.get_outputs()}
+        wanted = {"rows": [WINDOW_HOPS, expected.dim], "embeddings": [NEW_HOPS, EMBEDDING_DIM]}
+        if shapes != wanted:
+            raise EncoderMismatch(
+                f"encoder {path}: expected a network of {wanted}, got {shapes}; "
+                "run `coeval export` again"
             )
         return cls(session, modality=modality, sha256=hashlib.sha256(model).hexdigest())
 
@@ -103,8 +110,8 @@ class Encoder:
         padded = np.zeros((CONTEXT_HOPS + runs * NEW_HOPS, rows.shape[1]), np.float32)
         padded[: len(rows)] = rows
         out = np.empty((runs * NEW_HOPS, EMBEDDING_DIM), np.float32)
-        for first in range(0, runs, 16):  # bounded memory for long streams
-            last = min(first + 16, runs)
+        for first in range(0, runs, WINDOWS_AT_ONCE):
+            last = min(first + WINDOWS_AT_ONCE, runs)
             windows = np.stack(
                 [padded[k * NEW_HOPS : k * NEW_HOPS + WINDOW_HOPS] for k in range(first, last)]
             )

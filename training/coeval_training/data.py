@@ -5,14 +5,16 @@ whole number of hops; the phase is part of the truth.
 """
 
 import dataclasses
+import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from coeval.features import DIMS, make_extractor
+from coeval.features import DIMS, feature_spec, make_extractor
 from coeval.hops import HOP_NS, Hops, join
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NodeNs
@@ -28,8 +30,10 @@ SLOTS: dict[str, Modality] = {
 }
 """The streams of a scene, and which encoder each takes."""
 
+FIRST_WATCHED_SEED = 900_000
+"""Progress of a training run is watched on scenes of these seeds."""
 FIRST_HELD_OUT_SEED = 1_000_000
-"""Seeds from here on are never trained on: benchmarks and tests use them."""
+"""Seeds from here on are neither trained on nor watched: benchmarks and tests use them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +97,16 @@ def scene_rows(scene: Scene, seed: int) -> dict[str, StreamRows]:
     return rows
 
 
-def scene_file(folder: Path, seed: int) -> Path:
-    """Where a scene's rows are kept."""
-    return folder / f"scene-{seed:07d}.npz"
+def scene_file(folder: Path, seed: int, duration_s: float) -> Path:
+    """Where a scene's rows are kept; rows of other features or another length lie elsewhere."""
+    specs = "".join(feature_spec(modality).to_json() for modality in SLOTS.values())
+    features = hashlib.sha256(specs.encode()).hexdigest()[:8]
+    return folder / f"scene-{seed:07d}-{duration_s:g}s-{features}.npz"
 
 
 def make_scene_file(folder: Path, seed: int, duration_s: float) -> Path:
     """Render one scene and keep its rows; a file that is there is left alone."""
-    path = scene_file(folder, seed)
+    path = scene_file(folder, seed, duration_s)
     if not path.exists():
         rows = scene_rows(generate_scene(seed, duration_s=duration_s), seed)
         arrays = {f"{slot}.rows": stream.rows.astype(np.float16) for slot, stream in rows.items()}
@@ -126,14 +132,24 @@ def read_scene_file(path: Path) -> dict[str, StreamRows]:
 
 def make_scenes(
     folder: Path, seeds: range, *, duration_s: float, workers: int
-) -> "list[dict[str, StreamRows]]":
+) -> list[dict[str, StreamRows]]:
     """Rows of many scenes, rendered where they are not kept yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
-        paths = pool.map(
-            make_scene_file, [folder] * len(seeds), seeds, [duration_s] * len(seeds), chunksize=4
-        )
-        return [read_scene_file(path) for path in paths]
+    paths = [scene_file(folder, seed, duration_s) for seed in seeds]
+    absent = [seed for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
+    if absent:
+        # Fresh processes: the caller has threads, which a fork does not survive.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            made = pool.map(
+                make_scene_file,
+                [folder] * len(absent),
+                absent,
+                [duration_s] * len(absent),
+                chunksize=4,
+            )
+            for _ in made:  # raises what a worker raised
+                pass
+    return [read_scene_file(path) for path in paths]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +165,7 @@ class Batch:
 
 
 def draw_batch(
-    chosen: "list[dict[str, StreamRows]]",
+    chosen: list[dict[str, StreamRows]],
     rng: np.random.Generator,
     *,
     crop_hops: int,

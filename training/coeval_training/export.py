@@ -1,7 +1,6 @@
 """From a checkpoint to the ONNX files that ship: parity checked, provenance inside."""
 
 import json
-import subprocess
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from coeval.errors import CoevalError
 from coeval.features import feature_spec
 from coeval.samples import MODALITIES, Modality
 from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS
+from coeval_training.checkpoint import read_checkpoint
+from coeval_training.out_folder import make_out_folder
 from coeval_training.train import Encoders
 
 LARGEST_DIFFERENCE = 1e-4
@@ -38,74 +39,70 @@ class Shipped(nn.Module):
         return embeddings
 
 
-def current_commit() -> str:
-    """The commit this repository is at, or 'unknown' outside one."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
-
-
 def export_all(checkpoint: Path, folder: Path) -> dict[Modality, Path]:
-    """Write every modality's encoder as ONNX.
+    """Write every modality's encoder as ONNX: all of them, or none.
 
     Args:
         checkpoint: made by `coeval train`.
         folder: where the files go, `<modality>.onnx`.
 
     Raises:
+        BadCheckpoint: the checkpoint is none, or of another network.
+        BadConfig: the folder cannot be made or written.
         LostParity: an exported network differs from the trained one.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = read_checkpoint(checkpoint)
     encoders = Encoders()
-    encoders.load_state_dict(state["encoders"])
+    encoders.restore(state["encoders"], checkpoint=checkpoint)
     encoders.eval()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_out_folder(folder)
     provenance = {
-        "commit": current_commit(),
+        "commit": state.get("commit", "unknown"),
         "config": json.dumps(state["config"], sort_keys=True),
         "results": json.dumps(state["results"], sort_keys=True),
     }
-    paths: dict[Modality, Path] = {}
-    for modality in MODALITIES:
-        paths[modality] = folder / f"{modality}.onnx"
-        export_one(encoders.of[modality], modality, paths[modality], provenance)
+    paths = {modality: folder / f"{modality}.onnx" for modality in MODALITIES}
+    partials = {modality: path.with_suffix(".part") for modality, path in paths.items()}
+    try:
+        for modality, partial in partials.items():
+            export_one(encoders.of[modality], modality, partial, provenance)
+        for modality, partial in partials.items():
+            partial.rename(paths[modality])
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
     return paths
 
 
 def export_one(
     encoder: nn.Module, modality: Modality, path: Path, provenance: dict[str, str]
 ) -> None:
-    """Write one encoder and compare it with PyTorch on random rows."""
+    """Write one encoder and compare it with PyTorch on random rows.
+
+    Raises:
+        LostParity: it differs from the trained one.
+    """
     spec = feature_spec(modality)
     shipped = Shipped(encoder).eval()
     rows = torch.randn((2, WINDOW_HOPS, spec.dim), generator=torch.Generator().manual_seed(0))
-    partial = path.with_suffix(".part")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
         torch.onnx.export(
             shipped,
             (rows,),
-            str(partial),
+            str(path),
             dynamo=False,
             opset_version=17,
             input_names=["rows"],
             output_names=["embeddings"],
             dynamic_axes={"rows": {0: "batch"}, "embeddings": {0: "batch"}},
         )
-    model = onnx.load(str(partial))
+    model = onnx.load(str(path))
     onnx.helper.set_model_props(
         model, {"feature_spec": spec.to_json(), "feature_sha256": spec.sha256, **provenance}
     )
-    onnx.save(model, str(partial))
-    session = onnxruntime.InferenceSession(partial.read_bytes(), providers=["CPUExecutionProvider"])
+    onnx.save(model, str(path))
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     more = torch.randn((3, WINDOW_HOPS, spec.dim), generator=torch.Generator().manual_seed(1))
     (answered,) = session.run(None, {"rows": more.numpy()})
     with torch.no_grad():
@@ -115,6 +112,5 @@ def export_one(
     if difference > LARGEST_DIFFERENCE:
         raise LostParity(
             f"encoder {modality}: exported network differs by {difference:.1e} of the largest "
-            f"embedding, allowed {LARGEST_DIFFERENCE:.0e}; the export was not kept"
+            f"embedding, allowed {LARGEST_DIFFERENCE:.0e}; nothing was exported"
         )
-    partial.rename(path)

@@ -56,8 +56,3 @@ def forgetting(rows_BTF: Tensor, reconstructed_BTF: Tensor) -> Tensor:
     covered = rows_BTF[..., -1:].clamp(0, 1)
     error = functional.smooth_l1_loss(reconstructed_BTF, rows_BTF, reduction="none") * covered
     return error.sum() / (covered.sum() * rows_BTF.shape[-1] + 1.0)
-
-
-def entropy_of_uniform(num_classes: int) -> float:
-    """Loss of a model that knows nothing, for the progress line."""
-    return float(torch.log(torch.tensor(float(num_classes))))

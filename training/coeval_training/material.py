@@ -53,12 +53,25 @@ def recording_rows(folder: Path, *, seed: int) -> Material:
     return {slot: streams for slot, streams in material.items() if streams}
 
 
-def read_recordings(folder: Path | None, *, seed: int) -> list[Material]:
-    """Rows of the recordings to train on that are there."""
+def present_recordings(folder: Path | None) -> list[str]:
+    """Names of the recordings to train on that the folder holds."""
     if folder is None:
         return []
-    there = [folder / name for name in TRAINED_ON if (folder / name / "recording.json").exists()]
-    return [recording_rows(path, seed=seed + k) for k, path in enumerate(there)]
+    return [name for name in TRAINED_ON if (folder / name / "recording.json").exists()]
+
+
+def read_recordings(folder: Path | None, *, seed: int) -> list[Material]:
+    """Rows of the recordings to train on that are there.
+
+    Raises:
+        BadRecording: one of them cannot be read.
+    """
+    if folder is None:
+        return []
+    return [
+        recording_rows(folder / name, seed=seed + k)
+        for k, name in enumerate(present_recordings(folder))
+    ]
 
 
 def draw_scene(material: Material, rng: np.random.Generator) -> dict[str, StreamRows]:

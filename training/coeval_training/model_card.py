@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import torch
-
-from coeval_training.data import FIRST_HELD_OUT_SEED
+from coeval_training.checkpoint import read_checkpoint
+from coeval_training.data import FIRST_HELD_OUT_SEED, FIRST_WATCHED_SEED
 from coeval_training.material import TRAINED_ON
 
 CARD = """# Encoders
@@ -16,8 +15,7 @@ and local attention → one 16-dimensional embedding every 50 ms. Made by `make 
 ## Trained on
 
 - {num_scenes} generated scenes of {scene_s:.0f} s (`coeval_training.scenes`, seeds from 0).
-- Real recordings, where they were there ({share:.0%} of the batches hold one):
-{recordings}
+- {recordings}
 
 Losses: softmax over the lags of the embeddings' cross-correlation, all pairs of streams of a scene,
 with wrong partners as further classes; an autoencoder term of weight {forgetting_weight}.
@@ -25,8 +23,8 @@ Seed {seed}, {steps} steps.
 
 ## Split
 
-By recording and by scene, never by window. Progress was watched on scenes of seeds 900 000 and up;
-benchmarks use seeds from {first_held_out} and the recordings not named above.
+By recording and by scene, never by window. Progress was watched on seeds {watched} and up;
+benchmarks use seeds {held_out} and up and the recordings not named above.
 
 ## Held-out generated scenes, 58 s, highest lag, no rejection
 
@@ -36,14 +34,31 @@ benchmarks use seeds from {first_held_out} and the recordings not named above.
 
 ## Limits
 
-Speech from one synthesiser and six short real recordings; no stabilised video; stills need
+Speech from one synthesiser; few real recordings, all short; no stabilised video; stills need
 minutes. `docs/validation` has the measured table on real recordings.
 """
 
 
+def grouped(number: int) -> str:
+    """Digits in groups of three."""
+    return f"{number:,}".replace(",", " ")
+
+
+def recordings_line(names: list[str], share: float) -> str:
+    """The recordings that were trained on, with their licences."""
+    if not names:
+        return "No real recordings."
+    listed = "".join(f"\n  - {name}: {TRAINED_ON[name]}" for name in names)
+    return f"Real recordings ({share:.0%} of the batches hold one):{listed}"
+
+
 def write_model_card(checkpoint: Path, folder: Path) -> Path:
-    """Write `MODEL_CARD.md` into the folder of the ONNX files."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    """Write `MODEL_CARD.md` into the folder of the ONNX files.
+
+    Raises:
+        BadCheckpoint: the checkpoint is none.
+    """
+    state = read_checkpoint(checkpoint)
     config = state["config"]
     rows = (
         f"| {pair} | {row['median_ms']:.0f} | {row['within_100ms']:.0f} |"
@@ -52,12 +67,14 @@ def write_model_card(checkpoint: Path, folder: Path) -> Path:
     card = CARD.format(
         num_scenes=config["num_scenes"],
         scene_s=config["scene_s"],
-        share=config["recordings_per_step"],
-        recordings="\n".join(f"  - {name}: {licence}" for name, licence in TRAINED_ON.items()),
+        recordings=recordings_line(
+            state.get("recordings", list(TRAINED_ON)), config["recordings_per_step"]
+        ),
         forgetting_weight=config["forgetting_weight"],
         seed=config["seed"],
         steps=config["steps"],
-        first_held_out=f"{FIRST_HELD_OUT_SEED:,}".replace(",", " "),
+        watched=grouped(FIRST_WATCHED_SEED),
+        held_out=grouped(FIRST_HELD_OUT_SEED),
         results="\n".join(rows),
     )
     path = folder / "MODEL_CARD.md"

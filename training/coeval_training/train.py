@@ -16,15 +16,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coeval.errors import BadConfig
 from coeval.features import DIMS
+from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES
+from coeval.time import NS_PER_S
 from coeval_edge.encoder import CONTEXT_HOPS
-from coeval_training.data import SLOTS, Batch, StreamRows, draw_batch, make_scenes
+from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
+from coeval_training.commit import current_commit
+from coeval_training.data import (
+    FIRST_WATCHED_SEED,
+    SLOTS,
+    Batch,
+    StreamRows,
+    draw_batch,
+    make_scenes,
+)
 from coeval_training.losses import forgetting, highpass, lag_loss, lag_scores
-from coeval_training.material import draw_scene, read_recordings
+from coeval_training.material import draw_scene, present_recordings, read_recordings
 from coeval_training.model import ATTENTION_HOPS, Encoder
+from coeval_training.out_folder import make_out_folder
 
 PAIRS = tuple(itertools.combinations(SLOTS, 2))
+STEPS_PER_CHECKPOINT = 100
+"""How often progress is measured and kept."""
+WATCHED_CROP_HOPS = 36 * ATTENTION_HOPS
+"""Hops of a watched scene that are correlated (1 152: 58 s)."""
+MS_PER_HOP = HOP_NS / NS_PER_S * 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +54,7 @@ class TrainConfig:
     num_scenes: int = 240
     """Generated scenes to train on (seeds 0 …)."""
     num_validation: int = 32
-    """Generated scenes to watch progress on (seeds 900 000 …)."""
+    """Generated scenes to watch progress on (seeds from FIRST_WATCHED_SEED)."""
     scene_s: float = 120.0
     """Length of a generated scene."""
     steps: int = 2600
@@ -58,9 +76,31 @@ class TrainConfig:
     row_noise: float = 0.1
     """Noise added to the rows, in units of their normalised spread."""
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise BadConfig(f"seed must be 0 or more, got {self.seed}")
+        for name in ("crop_hops", "long_crop_hops"):
+            hops = getattr(self, name)
+            if hops < ATTENTION_HOPS or hops % ATTENTION_HOPS:
+                raise BadConfig(f"{name} must be a multiple of {ATTENTION_HOPS}, got {hops}")
+        if self.long_crop_hops < self.crop_hops:
+            raise BadConfig(
+                f"long_crop_hops must be at least crop_hops ({self.crop_hops}), "
+                f"got {self.long_crop_hops}"
+            )
+        if self.scenes_per_step < 4:
+            raise BadConfig(  # of half as many, each needs another as its wrong partner
+                f"scenes_per_step must be 4 or more, got {self.scenes_per_step}"
+            )
+        if self.num_scenes < self.scenes_per_step:
+            raise BadConfig(
+                f"num_scenes must be at least scenes_per_step ({self.scenes_per_step}), "
+                f"got {self.num_scenes}"
+            )
+
 
 class Encoders(nn.Module):
-    """The encoder of every modality, and how sharp each pair's scores are."""
+    """The encoder of every modality."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +111,20 @@ class Encoders(nn.Module):
         encoder = self.of[SLOTS[slot]]
         assert isinstance(encoder, Encoder)
         return encoder
+
+    def restore(self, weights: dict[str, Tensor], *, checkpoint: Path) -> None:
+        """Take the weights that a checkpoint holds.
+
+        Raises:
+            BadCheckpoint: they are of other features or another network.
+        """
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as exc:
+            raise BadCheckpoint(
+                f"checkpoint {checkpoint}: made for other features or another network; "
+                "train again into another folder"
+            ) from exc
 
     def embed(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings of every slot after the context, shape (B, T, E); slots may share encoders."""
@@ -99,7 +153,7 @@ def pair_losses(
 def to_tensors(
     batch: Batch, device: torch.device, rng: np.random.Generator, noise: float
 ) -> dict[str, Tensor]:
-    """Rows as tensors, with noise and dropped stretches on the present ones."""
+    """Rows as tensors; with noise on what is there and a gain a scene, coverage as it was."""
     tensors: dict[str, Tensor] = {}
     for slot, rows in batch.rows.items():
         x = torch.from_numpy(rows).to(device)
@@ -128,7 +182,7 @@ def validate(
         batch = draw_batch(
             scenes[first : first + 8],
             rng,
-            crop_hops=36 * ATTENTION_HOPS,
+            crop_hops=WATCHED_CROP_HOPS,
             context_hops=CONTEXT_HOPS,
             longest_shift_hops=config.longest_shift_hops,
         )
@@ -138,7 +192,7 @@ def validate(
             both = batch.present[a] & batch.present[b]
             lag = batch.start_hops[a] - batch.start_hops[b]
             found = lag_scores(filtered[a], filtered[b], max_lag=max_lag).argmax(1).cpu().numpy()
-            error = np.abs(found - max_lag - lag)[both] * 50.0
+            error = np.abs(found - max_lag - lag)[both] * MS_PER_HOP
             errors.setdefault(f"{a}-{b}", []).extend(error.tolist())
     encoders.train()
     return {
@@ -147,7 +201,37 @@ def validate(
             "within_100ms": float(np.mean(np.array(values) < 100.0) * 100),
         }
         for pair, values in errors.items()
+        if values
     }
+
+
+def resume(
+    checkpoint: Path,
+    config: TrainConfig,
+    recordings: list[str],
+    encoders: Encoders,
+    optimiser: torch.optim.Optimizer,
+) -> int:
+    """Take up an interrupted run where its checkpoint left it; returns the next step.
+
+    Raises:
+        BadConfig: the checkpoint is of another run.
+        BadCheckpoint: it is none.
+    """
+    state = read_checkpoint(checkpoint, device=next(encoders.parameters()).device)
+    asked = asdict(config) | {"recordings": recordings}
+    before = state["config"] | {"recordings": state.get("recordings", recordings)}
+    changed = [key for key in asked if asked[key] != before.get(key)]
+    if changed:
+        raise BadConfig(
+            f"{checkpoint} is of a run with "
+            f"{', '.join(f'{key} {before.get(key)}' for key in changed)}, asked for "
+            f"{', '.join(f'{key} {asked[key]}' for key in changed)}; "
+            "choose another --out, or remove the checkpoint to begin anew"
+        )
+    encoders.restore(state["encoders"], checkpoint=checkpoint)
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
 
 
 def train(
@@ -168,33 +252,35 @@ def train(
         workers: processes that render scenes.
         say: called with a line now and then.
         progress: called with the share done, 0…1.
+
+    Raises:
+        BadConfig: the folder cannot be written, or keeps a checkpoint of another run.
+        BadCheckpoint: what it keeps is no checkpoint.
+        BadRecording: a recording cannot be read.
     """
+    make_out_folder(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scenes = make_scenes(
-        folder / "scenes", range(config.num_scenes), duration_s=config.scene_s, workers=workers
-    )
-    held_out = make_scenes(
-        folder / "scenes",
-        range(900_000, 900_000 + config.num_validation),
-        duration_s=config.scene_s,
-        workers=workers,
-    )
-    recordings = read_recordings(recordings_folder, seed=config.seed)
-    say(f"{len(scenes)} generated scenes, {len(recordings)} real recordings")
     torch.manual_seed(config.seed)
     encoders = Encoders().to(device)
     optimiser = torch.optim.AdamW(encoders.parameters(), lr=config.rate, weight_decay=0.01)
-    checkpoint, first_step = folder / "checkpoint.pt", 0
+    names = present_recordings(recordings_folder)
+    checkpoint, log_file, first_step = folder / "checkpoint.pt", folder / "log.jsonl", 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["config"] == asdict(config):
-            encoders.load_state_dict(state["encoders"])
-            optimiser.load_state_dict(state["optimiser"])
-            first_step = state["step"]
-            say(f"resuming at step {first_step}")
+        first_step = resume(checkpoint, config, names, encoders, optimiser)
+        say(f"resuming at step {first_step}")
+    else:
+        log_file.unlink(missing_ok=True)
+    scenes, watched = (
+        make_scenes(
+            folder / "scenes", range(first, first + num), duration_s=config.scene_s, workers=workers
+        )
+        for first, num in ((0, config.num_scenes), (FIRST_WATCHED_SEED, config.num_validation))
+    )
+    recordings = read_recordings(recordings_folder, seed=config.seed)
+    say(f"{len(scenes)} generated scenes, {len(recordings)} real recordings")
     max_lag = config.crop_hops // 2
     ceiling = math.log(4 * max_lag + 2)
-    started = time.monotonic()
+    started, commit = time.monotonic(), current_commit()
     for step in range(first_step, config.steps):
         share = step / config.steps
         rate = config.rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
@@ -229,8 +315,8 @@ def train(
         nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
         optimiser.step()
         progress((step + 1) / config.steps)
-        if (step + 1) % 100 == 0 or step + 1 == config.steps:
-            results = validate(encoders, held_out, config, device)
+        if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == config.steps:
+            results = validate(encoders, watched, config, device)
             within = {pair: round(row["within_100ms"]) for pair, row in results.items()}
             say(
                 f"step {step + 1} loss {loss.item():.3f} of {ceiling:.2f} lost {lost.item():.3f} "
@@ -238,14 +324,15 @@ def train(
             )
             state = {
                 "config": asdict(config),
+                "recordings": names,
+                "commit": commit,
                 "step": step + 1,
                 "encoders": encoders.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "results": results,
             }
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").rename(checkpoint)
-            with (folder / "log.jsonl").open("a") as log:
+            write_checkpoint(checkpoint, state)
+            with log_file.open("a") as log:
                 row = {"step": step + 1, "loss": loss.item(), "pairs": results}
                 log.write(json.dumps(row) + "\n")
     return checkpoint

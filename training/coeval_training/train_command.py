@@ -8,7 +8,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from coeval.errors import BadConfig
 from coeval_training.curves import plot_curves
+from coeval_training.material import TRAINED_ON, present_recordings
 from coeval_training.train import TrainConfig
 from coeval_training.train import train as run_training
 
@@ -25,7 +27,9 @@ def train(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = DEFAULTS.steps,
     scenes: Annotated[int, typer.Option(min=8, help="Generated scenes.")] = DEFAULTS.num_scenes,
-    seed: Annotated[int, typer.Option(help="Seed of weights, crops and order.")] = DEFAULTS.seed,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of weights, crops and order.")
+    ] = DEFAULTS.seed,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that render scenes.")
     ] = os.cpu_count() or 1,
@@ -34,6 +38,11 @@ def train(
     console = Console(stderr=True)
     if recordings is None and Path("../shared/recordings").is_dir():
         recordings = Path("../shared/recordings")
+    if recordings is not None and not present_recordings(recordings):
+        raise BadConfig(
+            f"--recordings {recordings}: holds none of the recordings to train on "
+            f"({', '.join(TRAINED_ON)}); leave it out to train on generated scenes only"
+        )
     columns = (
         TextColumn("training"),
         BarColumn(),
