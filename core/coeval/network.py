@@ -19,12 +19,15 @@ from coeval.samples import IntArray
 
 WINDOW_EXCHANGES = 8
 """Of this many neighbouring exchanges the one of least delay is kept (NTP's clock filter)."""
-MEMORY_WINDOWS = 64
-"""The least delay of a path is that of so many windows: routes change."""
+MEMORY_EXCHANGES = 256
+"""The least delay of a path is that of so many exchanges: routes change."""
 BURST_EXCESS = 5.0
-"""A window whose best exchange waited this many times as long as usual says nothing."""
-LEAST_WINDOWS = 4
-"""Windows that tell how long exchanges usually wait."""
+"""An exchange that waited this many times as long as usual says nothing."""
+LEAST_KNOWN = 8
+"""Exchanges that tell how long they usually wait."""
+LEAST_SHARE = 0.1
+"""The least delay seen is itself above the path's own by about this share of the usual wait: the
+quickest of 256 sums of two exponential waits lies at 0.09 of their mean."""
 LEAST_SIGMA_NS = 2e3
 """Time stamps in user space scatter by microseconds even where nothing queues."""
 LONGEST_DELAY_NS = 10 * 1_000_000_000
@@ -61,63 +64,54 @@ class Exchange:
 
 
 class ExchangeFilter:
-    """Turns the exchanges of one path into evidence: the quickest of every few.
+    """Turns the exchanges of one path into evidence, weighted by their delay above the least.
 
-    What is left of queueing is the sample's own error; how the least delay divides between there
-    and back cannot be seen from inside, and is an error that all samples share.
+    An exchange that waited longer than the quickest of its window errs by at most half the
+    difference, and that is its own error; so the quick ones decide. How the least delay divides
+    between there and back cannot be seen from inside: that is an error that all samples share.
     """
 
-    def __init__(self, *, node: str, other: str, window: int = WINDOW_EXCHANGES) -> None:
+    def __init__(self, *, node: str, other: str) -> None:
         """Prepare.
 
         Args:
             node: whose clock stamps t1 and t4.
             other: the other end.
-            window: how many exchanges make a sample.
         """
         self.counts: Counter[str] = Counter()
-        """Exchanges by what became of them: used, beaten, burst, negative, backwards, slow."""
-        self._node, self._other, self._window = node, other, window
-        self._waiting: list[Exchange] = []
-        self._least_ns: deque[int] = deque(maxlen=MEMORY_WINDOWS)
-        self._excess_ns: deque[int] = deque(maxlen=MEMORY_WINDOWS)
+        """Exchanges by what became of them: used, burst, negative, backwards, slow."""
+        self._node, self._other = node, other
+        self._delays_ns: deque[int] = deque(maxlen=MEMORY_EXCHANGES)
+        self._last_ns: int | None = None
 
     def push(self, exchange: Exchange) -> Evidence | None:
-        """Take an exchange; the sample of its window, if it completes one that is usable."""
+        """Take an exchange; its sample, if it is usable."""
         reason = why_unusable(exchange)
-        if reason is None and self._waiting and exchange.t1_ns <= self._waiting[-1].t1_ns:
+        if reason is None and self._last_ns is not None and exchange.t1_ns <= self._last_ns:
             reason = "backwards"
         if reason is not None:
             self.counts[reason] += 1
             return None
-        self._waiting.append(exchange)
-        if len(self._waiting) < self._window:
-            return None
-        best = min(self._waiting, key=lambda each: each.delay_ns)
-        self.counts["beaten"] += len(self._waiting) - 1
-        self._waiting.clear()
-        is_known = len(self._excess_ns) >= LEAST_WINDOWS
-        usual_ns = statistics.fmean(self._excess_ns) if is_known else math.inf
-        self._least_ns.append(best.delay_ns)
-        least_ns = min(self._least_ns)
-        excess_ns = best.delay_ns - least_ns
-        if excess_ns > BURST_EXCESS * max(usual_ns, LEAST_SIGMA_NS):
-            # A path that has become slower for good is believed again once its windows count.
-            self._excess_ns.append(round(BURST_EXCESS * usual_ns))
+        self._last_ns = exchange.t1_ns
+        self._delays_ns.append(exchange.delay_ns)
+        least_ns = min(self._delays_ns)
+        usual_ns = statistics.median(self._delays_ns) - least_ns
+        excess_ns = exchange.delay_ns - least_ns
+        is_known = len(self._delays_ns) >= LEAST_KNOWN
+        if is_known and excess_ns > BURST_EXCESS * max(usual_ns, LEAST_SIGMA_NS):
             self.counts["burst"] += 1
             return None
-        self._excess_ns.append(excess_ns)
         self.counts["used"] += 1
-        # Either way may have waited: the excess is spread evenly between −excess/2 and +excess/2.
-        waited_ns = math.sqrt(statistics.fmean(each**2 for each in (*self._excess_ns, excess_ns)))
+        # Either way may have waited: the error is spread evenly between −excess/2 and +excess/2.
+        spread_ns = (excess_ns + LEAST_SHARE * usual_ns) / math.sqrt(12.0)
         return Evidence(
             kind="network",
             source=f"exchange/{self._other}-{self._node}",
             first=self._other,
             second=self._node,
-            t_second_ns=best.t_node_ns,
-            offset_ns=best.offset_ns,
-            sigma_ns=math.hypot(LEAST_SIGMA_NS, max(excess_ns, waited_ns) / math.sqrt(12.0)),
+            t_second_ns=exchange.t_node_ns,
+            offset_ns=exchange.offset_ns,
+            sigma_ns=math.hypot(LEAST_SIGMA_NS, spread_ns),
             bias_sigma_ns=max(least_ns / math.sqrt(12.0), LEAST_SIGMA_NS),
         )
 

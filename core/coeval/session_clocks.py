@@ -40,6 +40,8 @@ LATEST_S = 600.0
 """Samples that come later than this after their time are dropped, and those so far ahead."""
 TELL_SCALE = 2.0
 """A source that scatters this much more than it claims is named."""
+WAIT_S = 15.0
+"""So long a step that one source shows waits for another that should see it, too."""
 DOUBT_S = 120.0
 """For so long after a jump another source may show that there was none."""
 RECENT_S = 60.0
@@ -145,6 +147,7 @@ class SessionClocks:
         self._num_used: Counter[str] = Counter()
         self._doubts: list[Doubt] = []
         self._ahead_ns = -math.inf
+        self._stepped_ns: dict[str, int] = {}
 
     def push(self, evidence: Evidence) -> list[Finding]:
         """Take in one sample; what it showed apart from the estimate.
@@ -173,6 +176,10 @@ class SessionClocks:
         for doubt in self._doubts:
             if evidence.first in doubt.without and evidence.second in doubt.without:
                 doubt.since.append(evidence)
+        stepped_ns = [self._stepped_ns.get(c, t_root_ns) for c in (evidence.first, evidence.second)]
+        if t_root_ns < max(stepped_ns):
+            self.counts["before_step"] += 1
+            return []
         undone = self._settle_doubts(filter_, evidence)
         if undone:
             return undone
@@ -189,8 +196,7 @@ class SessionClocks:
         own_ns, own_ppb = filter_.offset(clock, since_s=since_s)
         ref_ns, ref_ppb = filter_.offset(self.reference, since_s=since_s)
         spread = filter_.spread(clock, against=self.reference, since_s=since_s)
-        # While a jump may still turn out to be none, both answers lie within the interval.
-        doubt_ns = sum(abs(d.size_ns) for d in self._doubts if d.clock == clock and d.is_shared)
+        doubt_ns = self._doubt_ns(clock)
         heard = self._heard.get(clock, {})
         now_ns = filter_.t_root_ns + since_ns
         last_ns = max(heard.values(), default=float(filter_.t_root_ns))
@@ -231,6 +237,7 @@ class SessionClocks:
         self._doubts = [doubt for doubt in self._doubts if clock not in doubt.without]
         self._heard.pop(clock, None)
         self._num_used.pop(clock, None)
+        self._stepped_ns.pop(clock, None)
         filter_ = self._find(clock)
         if filter_ is None:
             return
@@ -242,6 +249,19 @@ class SessionClocks:
             filter_.remove_clock(clock)
         if not filter_.index:
             self._filters.remove(filter_)
+
+    def _doubt_ns(self, clock: str) -> float:
+        """How far a clock may be off because it is not decided yet whether it stepped.
+
+        While a jump may still turn out to be one, or to be none, both answers are stated.
+        """
+        told = [abs(d.size_ns) for d in self._doubts if d.clock == clock and d.is_shared]
+        waiting = [
+            abs(trust.held[-1][1]) + NORMAL_95 * trust.scale * trust.held[-1][0].sigma_ns
+            for trust in self.sources.values()
+            if clock in trust.clocks and len(trust.held) >= 2
+        ]
+        return max((*told, *waiting), default=0.0)
 
     def _find(self, clock: str) -> ClockFilter | None:
         return next((f for f in self._filters if clock in f), None)
@@ -309,18 +329,51 @@ class SessionClocks:
         """Hold a sample back, and see whether those held back mean a step."""
         trust.held.append((evidence, miss_ns))
         tolerance_ns = AGREE_SIGMAS * trust.scale * evidence.sigma_ns
+        witness = self._witness(evidence, miss_ns, tolerance_ns)
+        if witness is not None:
+            # The sharper of the two says by how much.
+            (sharp, size_ns), (other, _) = sorted(
+                (witness.held[-1], (evidence, miss_ns)), key=lambda held: held[0].sigma_ns
+            )
+            witness.held.clear()
+            trust.held.clear()
+            return self._clock_stepped(filter_, [sharp, other], size_ns, is_shared=False)
         num = num_agreeing([miss for _, miss in trust.held], tolerance_ns)
         size_ns = sum(miss for _, miss in trust.held[-num:]) / num
         if num < (2 if abs(size_ns) > JUMP_NS else SAMPLES_OF_SMALL_JUMP):
             return self._change_rate(filter_, trust, tolerance_ns)
         held = [sample for sample, _ in trust.held[-num:]]
-        trust.held.clear()
-        others = self._others(filter_, evidence, size_ns=size_ns)
         onset_ns = root_time(filter_, held[0])
+        others = self._others(filter_, evidence, size_ns=size_ns)
         if any(other.accepted_ns > onset_ns for other in others):
+            trust.held.clear()
             return self._source_stepped(filter_, held, trust, size_ns)
+        waited_s = (filter_.t_root_ns - onset_ns) / NS_PER_S
+        if waited_s < WAIT_S and any(is_due(other, onset_ns) for other in others):
+            return []
+        trust.held.clear()
         is_shared = any(onset_ns - o.accepted_ns < DOUBT_S * NS_PER_S for o in others)
-        return self._clock_stepped(filter_, held, trust, size_ns, is_shared=is_shared)
+        return self._clock_stepped(filter_, held, size_ns, is_shared=is_shared)
+
+    def _witness(
+        self, evidence: Evidence, miss_ns: float, tolerance_ns: float
+    ) -> SourceTrust | None:
+        """Another source whose last sample held back tells of the same step of the same clock."""
+        if abs(miss_ns) <= JUMP_NS:
+            return None
+        for name, trust in self.sources.items():
+            if name == evidence.source or not trust.held:
+                continue
+            other, other_miss_ns = trust.held[-1]
+            same = 1.0 if other.second == evidence.second else -1.0
+            shared = {other.second, other.first} & {evidence.second, evidence.first}
+            if not shared - {UTC, SERVER} or other.second not in (evidence.first, evidence.second):
+                continue
+            room_ns = tolerance_ns + AGREE_SIGMAS * trust.scale * other.sigma_ns
+            room_ns += AGREE_SIGMAS * math.hypot(other.bias_sigma_ns, evidence.bias_sigma_ns)
+            if abs(miss_ns - same * other_miss_ns) <= min(room_ns, 0.5 * abs(miss_ns)):
+                return trust
+        return None
 
     def _change_rate(
         self, filter_: ClockFilter, trust: SourceTrust, tolerance_ns: float
@@ -391,7 +444,6 @@ class SessionClocks:
         self,
         filter_: ClockFilter,
         held: Sequence[Evidence],
-        trust: SourceTrust,
         size_ns: float,
         *,
         is_shared: bool,
@@ -410,9 +462,11 @@ class SessionClocks:
             since=list(held),
             is_shared=is_shared,
         )
-        filter_.step(clock, size_ns, sigma_ns=LOOSE * trust.scale * onset.sigma_ns)
+        scale = self.sources[onset.source].scale
+        self._stepped_ns[clock] = min(root_time(filter_, sample) for sample in held)
+        filter_.step(clock, size_ns, sigma_ns=LOOSE * scale * onset.sigma_ns)
         for sample in held:
-            self._weigh(filter_, sample, trust)
+            self._weigh(filter_, sample, self.sources[sample.source])
         if not is_told:
             return []
         self._doubts = [d for d in self._doubts if d.clock != clock] + [doubt]
@@ -456,6 +510,7 @@ class SessionClocks:
     def _undo(self, filter_: ClockFilter, doubt: Doubt) -> list[Finding]:
         """A jump was none: go on from the states without it, and believe its source less."""
         self._filters[self._filters.index(filter_)] = doubt.without
+        self._stepped_ns.pop(doubt.clock, None)
         self._doubts.remove(doubt)
         trust = self.sources[doubt.source]
         shown = [sample for sample in doubt.since if sample.source == doubt.source]
@@ -471,6 +526,11 @@ class SessionClocks:
             ):
                 self._weigh(doubt.without, sample, other)
         return findings
+
+
+def is_due(trust: SourceTrust, onset_ns: float) -> bool:
+    """Whether a source that spoke shortly before an onset may be expected to speak again soon."""
+    return onset_ns - trust.accepted_ns < WAIT_S * NS_PER_S
 
 
 def num_agreeing(misses: Sequence[float], tolerance_ns: float) -> int:
