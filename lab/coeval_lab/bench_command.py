@@ -13,7 +13,11 @@ from rich.console import Console
 
 from coeval.errors import BadConfig
 
-BENCHES = {"align": "coeval_lab.bench.align", "time": "coeval_lab.bench.clocks"}
+BENCHES = {
+    "align": "coeval_lab.bench.align",
+    "time": "coeval_lab.bench.clocks",
+    "table": "coeval_lab.bench.modalities",
+}
 """Each a module with `plan_of`, `run` and `PAGE`."""
 
 

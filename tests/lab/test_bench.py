@@ -425,7 +425,7 @@ def test_without_json_the_table_and_the_bars_are_printed(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("frob",), "no benchmark 'frob'; there are: align, time"),
+        (("frob",), "no benchmark 'frob'; there are: align, time, table"),
         (("align", "--recordings", "{dir}/nowhere"), "nowhere: no such folder"),
         (("align", "--out", "{dir}/file/report"), "cannot be made: Not a directory"),
     ],
