@@ -8,7 +8,7 @@ offset = node − reference; positive: the node is fast.
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from coeval.hops import HOP_NS, Hops
 from coeval.jumps import JumpFit, find_jump
 from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
-from coeval.placing import PairLine, solve_lines
+from coeval.placing import Contradiction, PairLine, solve_lines
 from coeval.samples import AudioBlock, Modality
 from coeval.signal_line import regress_signals
 from coeval.signals import SignalTrack, refine_by_signals, signal_surface
@@ -129,6 +129,8 @@ class SessionEstimate:
     """By node, the reference itself left out."""
     pairs: tuple[PairEstimate, ...]
     """What each pair said."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Pairs that do not fit what all others say, the worst first."""
 
 
 UNSURE = NodeEstimate(
@@ -165,6 +167,7 @@ def align_tracks(
     evidence: Sequence[PairLine] = (),
     content: bool = True,
     max_offset_s: float = 60.0,
+    pairs: Collection[tuple[str, str]] | None = None,
     t0_ref_ns: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SessionEstimate:
@@ -177,6 +180,7 @@ def align_tracks(
         content: whether the streams' content is evidence.
         max_offset_s: offsets up to this far from equal stamps are searched; where two nodes'
             stamps do not even overlap (other epochs), from equal starts.
+        pairs: the pairs of nodes to compare, in either order; None: all.
         t0_ref_ns: instant of the reference at which offsets are stated; None: its first.
         progress: called with the share done, 0…1.
 
@@ -196,12 +200,14 @@ def align_tracks(
         raise NotEnoughEvidence(
             f"reference node {reference!r} has no stream; nodes with streams: {sorted(by_node)}"
         )
-    works = compare_all(by_node, max_offset_s=max_offset_s, progress=progress) if content else {}
+    if not content:
+        pairs = ()
+    works = compare_all(by_node, pairs, max_offset_s=max_offset_s, progress=progress)
     start_ns = node_span(by_node[reference])[0] if by_node[reference] else 0
     if t0_ref_ns is not None:
         start_ns = t0_ref_ns
     placed = place_nodes(works, list(by_node), tied_by(evidence, reference, start_ns))
-    nodes = estimate_nodes(
+    nodes, contradictions = estimate_nodes(
         works, placed, by_node, evidence, reference=reference, start_ns=float(start_ns)
     )
     if progress is not None:
@@ -219,20 +225,26 @@ def align_tracks(
             )
             for work in works.values()
         ),
+        contradictions=contradictions,
     )
 
 
 def compare_all(
     by_node: Mapping[str, Sequence[StreamTrack]],
+    wanted: Collection[tuple[str, str]] | None,
     *,
     max_offset_s: float,
     progress: Callable[[float], None] | None,
 ) -> dict[tuple[str, str], PairWork]:
-    """Scores of every pair of nodes that has something to compare."""
+    """Scores of every wanted pair of nodes that has something to compare."""
     dense = {
         id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node
     }
-    pairs = list(itertools.combinations(by_node, 2))
+    pairs = [
+        (first, second)
+        for first, second in itertools.combinations(by_node, 2)
+        if wanted is None or (first, second) in wanted or (second, first) in wanted
+    ]
     works: dict[tuple[str, str], PairWork] = {}
     for k, (first, second) in enumerate(pairs):
         work = compare_nodes(by_node[first], by_node[second], dense, max_offset_s=max_offset_s)
@@ -246,7 +258,7 @@ def compare_all(
 def tied_by(evidence: Sequence[PairLine], reference: str, start_ns: int) -> dict[str, "Place"]:
     """The reference, and the nodes that hardware or network evidence already ties to it."""
     solved = solve_lines(evidence, reference=reference, t0_ns=float(start_ns))
-    places = {name: Place(lag_ns=state[0], fit=None) for name, state in solved.items()}
+    places = {name: Place(lag_ns=state[0], fit=None) for name, state in solved.states.items()}
     return places | {reference: Place(lag_ns=0.0, fit=None)}
 
 
@@ -472,7 +484,7 @@ def estimate_nodes(
     *,
     reference: str,
     start_ns: float,
-) -> dict[str, NodeEstimate]:
+) -> tuple[dict[str, NodeEstimate], tuple[Contradiction, ...]]:
     """Offsets, skews, intervals and steps of the placed nodes; `unsure` for the others."""
     lines = list(evidence)
     jumps = {
@@ -495,10 +507,10 @@ def estimate_nodes(
     for name in by_node:
         if name == reference:
             continue
-        if name not in solved:
+        if name not in solved.states:
             estimates[name] = UNSURE
             continue
-        offset_ns, skew_ppm, covariance = solved[name]
+        offset_ns, skew_ppm, covariance = solved.states[name]
         jump = jumps.get(name)
         estimates[name] = NodeEstimate(
             status="locked",
@@ -512,7 +524,7 @@ def estimate_nodes(
             else (Jump(t_ref_ns=RefNs(round(jump.t_ns)), delta_ns=jump.delta_ns),),
             evidence=tuple(sorted(kinds.get(name, ()))),
         )
-    return estimates
+    return estimates, solved.contradictions
 
 
 def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:

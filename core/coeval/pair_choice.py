@@ -65,5 +65,5 @@ def gain_of(offer: PairOffer, group: dict[str, object]) -> float:
         return math.inf
     if not isinstance(mine, ClockFilter) or offer.first not in mine or offer.second not in mine:
         return 0.0  # tied by a pair that was just chosen
-    variance = float(mine.spread(offer.second, against=offer.first)[0, 0])
+    _, variance = mine.expect(mine.row(offer.first, offer.second, None))
     return 0.5 * math.log1p(variance / offer.sigma_ns**2)

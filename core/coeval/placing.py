@@ -5,7 +5,7 @@ together give each node's clock, and their covariance. What is stamped late on a
 all its pairs: such a latency is a state of its own. Offset = node − reference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,33 @@ class PairLine:
     other lines of that node which have one; 0: the line has none."""
 
 
-def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> dict[str, NodeState]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """A pair whose line does not fit what all others say: a loop of clocks that does not close."""
+
+    first: str
+    """The clock that serves as reference of the pair."""
+    second: str
+    """The other clock."""
+    kind: EvidenceKind
+    """Where the line comes from."""
+    miss_ns: float
+    """How far its lag is off, ns."""
+    sigmas: float
+    """How far lag and skew are off together, in standard deviations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """All clocks, and what did not fit."""
+
+    states: Mapping[str, NodeState]
+    """By clock, the reference left out."""
+    contradictions: tuple[Contradiction, ...]
+    """The worst first."""
+
+
+def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> Solution:
     """Offset and skew at `t0_ns` of every clock that the lines tie to the reference.
 
     A prior of TYPICAL_SKEW_PPM on each skew keeps short recordings from inventing one.
@@ -58,7 +84,7 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
     rough = rough_offsets(lines, reference)
     index = {name: k for k, name in enumerate(name for name in rough if name != reference)}
     if not index:
-        return {}
+        return Solution(states={}, contradictions=())
     used = [line for line in lines if line.first in rough and line.second in rough]
     latencies = shared_latencies(used)
     late = {name: 2 * len(index) + k for k, name in enumerate(latencies)}
@@ -76,6 +102,7 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
         )
     )
     information = prior
+    off: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
         information, vector = prior.copy(), np.zeros(len(state))
         designs = []
@@ -91,14 +118,13 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
             vector += weight * design.T @ precision @ miss
             designs.append(design)
         state = np.linalg.solve(information, vector)
-        for m, (design, miss, precision) in enumerate(
-            zip(designs, misses, precisions, strict=True)
-        ):
+        off = []
+        for design, miss, precision in zip(designs, misses, precisions, strict=True):
             left = miss - design @ state
-            sigmas = float(np.sqrt(left @ precision @ left))
-            weights[m] = min(1.0, LARGEST_RESIDUAL_SIGMAS / max(sigmas, 1e-9))
+            off.append((float(left[0]), float(np.sqrt(left @ precision @ left))))
+        weights = np.array([min(1.0, LARGEST_RESIDUAL_SIGMAS / max(s, 1e-9)) for _, s in off])
     covariance = np.linalg.inv(information)
-    return {
+    states = {
         name: (
             rough[name] + float(state[2 * k]),
             float(state[2 * k + 1]),
@@ -106,6 +132,16 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> d
         )
         for name, k in index.items()
     }
+    contradictions = [
+        Contradiction(
+            first=line.first, second=line.second, kind=line.kind, miss_ns=miss_ns, sigmas=sigmas
+        )
+        for line, (miss_ns, sigmas) in zip(used, off, strict=True)
+        if sigmas > LARGEST_RESIDUAL_SIGMAS
+    ]
+    return Solution(
+        states=states, contradictions=tuple(sorted(contradictions, key=lambda c: -c.sigmas))
+    )
 
 
 def shared_latencies(lines: Sequence[PairLine]) -> dict[str, float]:

@@ -136,20 +136,22 @@ def pair(
 
 def test_a_chain_of_pairs_ties_the_last_node_to_the_reference() -> None:
     lines = [pair("a", "b", 2e9), pair("b", "c", -0.5e9)]
-    solved = solve_lines(lines, reference="a", t0_ns=60e9)
+    solved = solve_lines(lines, reference="a", t0_ns=60e9).states
     assert solved["c"][0] == pytest.approx(1.5e9, abs=1e3)
     assert solved["c"][2][0, 0] > solved["b"][2][0, 0]
 
 
 def test_a_node_that_nothing_ties_has_no_solution() -> None:
-    solved = solve_lines([pair("a", "b", 1e9), pair("c", "d", 1e9)], reference="a", t0_ns=0.0)
+    solved = solve_lines(
+        [pair("a", "b", 1e9), pair("c", "d", 1e9)], reference="a", t0_ns=0.0
+    ).states
     assert set(solved) == {"b"}
 
 
 def test_a_lying_pair_bends_the_others_little() -> None:
     lines = [pair("a", "b", 1e9), pair("b", "c", 1e9), pair("a", "d", 1e9), pair("d", "c", 1e9)]
     lines.append(pair("a", "c", 2.5e9))
-    solved = solve_lines(lines, reference="a", t0_ns=60e9)
+    solved = solve_lines(lines, reference="a", t0_ns=60e9).states
     assert solved["c"][0] == pytest.approx(2e9, abs=60e6)
 
 
@@ -159,11 +161,22 @@ def test_epochs_of_years_keep_their_microseconds() -> None:
         pair(UTC, "a", -epoch, t_s=epoch / S, sigma_ns=1e3),
         pair(UTC, "b", 0.25e9 - epoch, t_s=epoch / S, sigma_ns=1e3),
     ]
-    solved = solve_lines(lines, reference="a", t0_ns=0.0)
+    solved = solve_lines(lines, reference="a", t0_ns=0.0).states
     assert solved["b"][0] == pytest.approx(0.25e9, abs=1e3)
 
 
 def test_skew_carries_the_offset_to_the_start_exactly() -> None:
     lines = [pair(SERVER, "a", 0.0), pair(SERVER, "b", 5e9 + 500e-6 * 60e9, skew_ppm=500.0)]
-    solved = solve_lines(lines, reference="a", t0_ns=0.0)
+    solved = solve_lines(lines, reference="a", t0_ns=0.0).states
     assert solved["b"][0] == pytest.approx(5e9, abs=5e3)
+
+
+def test_a_loop_that_does_not_close_is_named() -> None:
+    lines = [pair("a", "b", 1e9), pair("b", "c", 1e9), pair("a", "c", 2e9), pair("a", "d", 5e9)]
+    assert solve_lines(lines, reference="a", t0_ns=0.0).contradictions == ()
+    broken = [*lines, pair("c", "d", 3.5e9)]
+    found = solve_lines(broken, reference="a", t0_ns=0.0).contradictions
+    assert found
+    assert {"c", "d"} & {found[0].first, found[0].second}
+    assert found[0].sigmas > 4.0
+    assert abs(found[0].miss_ns) > 1e8
