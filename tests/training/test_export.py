@@ -1,0 +1,222 @@
+"""Export: the same numbers as PyTorch, provenance inside, all files or none."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from coeval.cli import main, run
+from coeval.errors import BadConfig
+from coeval.features import DIMS, feature_spec
+from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
+from coeval.samples import MODALITIES, Modality
+from coeval.time import NodeNs
+from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder
+from coeval_training import export
+from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
+from coeval_training.export import LARGEST_DIFFERENCE, LostParity, Shipped, export_all
+from coeval_training.train import Encoders, TrainConfig
+
+torch.set_num_threads(1)
+
+RESULTS = {"video-imu": {"median_ms": 17.0, "within_100ms": 84.0}}
+NAMES = [f"{modality}.onnx" for modality in MODALITIES]
+
+
+def untrained() -> Encoders:
+    torch.manual_seed(3)
+    return Encoders().eval()
+
+
+def make_checkpoint(path: Path, **changed: Any) -> Path:
+    state: dict[str, Any] = {
+        "config": asdict(TrainConfig(seed=3)),
+        "recordings": [],
+        "commit": "0123abc",
+        "step": 1,
+        "encoders": untrained().state_dict(),
+        "optimiser": {},
+        "results": RESULTS,
+    }
+    write_checkpoint(path, state | changed)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Modality, Path]:
+    folder = tmp_path_factory.mktemp("export")
+    return export_all(make_checkpoint(folder / "checkpoint.pt"), folder / "models")
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def some_rows(*shape: int, seed: int = 5) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_an_exported_network_computes_what_pytorch_computes(
+    exported: dict[Modality, Path], modality: Modality, batch: int
+) -> None:
+    rows = 3.0 * some_rows(batch, WINDOW_HOPS, DIMS[modality])
+    (answered,) = open_session(exported[modality]).run(None, {"rows": rows})
+    with torch.no_grad():
+        expected = Shipped(untrained().of[modality])(torch.from_numpy(rows)).numpy()
+    assert answered.shape == (batch, NEW_HOPS, EMBEDDING_DIM)
+    assert np.abs(answered - expected).max() <= LARGEST_DIFFERENCE * np.abs(expected).max()
+
+
+def test_the_largest_difference_allowed_is_a_ten_thousandth() -> None:
+    assert LARGEST_DIFFERENCE <= 1e-4
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_file_says_features_shapes_commit_configuration_and_results(
+    exported: dict[Modality, Path], modality: Modality
+) -> None:
+    session = open_session(exported[modality])
+    said = session.get_modelmeta().custom_metadata_map
+    assert said["feature_spec"] == feature_spec(modality).to_json()
+    assert said["feature_sha256"] == feature_spec(modality).sha256
+    assert said["commit"] == "0123abc"
+    assert json.loads(said["config"]) == asdict(TrainConfig(seed=3))
+    assert json.loads(said["results"]) == RESULTS
+    assert session.get_inputs()[0].shape == ["batch", WINDOW_HOPS, DIMS[modality]]
+    assert session.get_outputs()[0].shape == ["batch", NEW_HOPS, EMBEDDING_DIM]
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_node_computes_from_the_file_what_training_computed_on_the_whole_clip(
+    exported: dict[Modality, Path], modality: Modality
+) -> None:
+    rows = some_rows(320, DIMS[modality])
+    before = np.zeros((CONTEXT_HOPS, DIMS[modality]), np.float32)
+    with torch.no_grad():
+        whole = untrained().of[modality](torch.from_numpy(np.concatenate([before, rows]))[None])
+    encoder = Encoder.load(modality, exported[modality])
+    pushed = [
+        encoder.push(Hops(t0_node_ns=NodeNs(k * HOP_NS), rows=rows[k : k + 10]))[0].rows
+        for k in range(0, 320, 10)
+    ]
+    expected = whole[0, CONTEXT_HOPS:].numpy()
+    np.testing.assert_allclose(np.concatenate(pushed), expected, rtol=0, atol=1e-5)
+
+
+def test_only_the_encoders_are_left_behind(exported: dict[Modality, Path]) -> None:
+    folder = exported["audio"].parent
+    assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)
+    # The decoder, which only training needs, is not shipped.
+    assert all(path.stat().st_size < 400_000 for path in exported.values())
+
+
+def test_lost_parity_leaves_the_encoders_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NAMES:
+        (tmp_path / name).write_bytes(b"before")
+    monkeypatch.setattr(export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(LostParity, match=r"encoder text: .* allowed .*; nothing was exported"):
+        export_all(make_checkpoint(tmp_path / "checkpoint.pt"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*NAMES, "checkpoint.pt"])
+    assert all((tmp_path / name).read_bytes() == b"before" for name in NAMES)
+
+
+def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "checkpoint.pt", step=7)
+    state = read_checkpoint(path)
+    assert state["step"] == 7
+    assert state["config"] == asdict(TrainConfig(seed=3))
+    expected = untrained().state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in state["encoders"].items())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_from_before_commits_were_kept_exports_as_unknown(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "checkpoint.pt")
+    state = read_checkpoint(path)
+    del state["commit"]
+    write_checkpoint(path, state)
+    paths = export_all(path, tmp_path / "models")
+    said = open_session(paths["text"]).get_modelmeta().custom_metadata_map
+    assert said["commit"] == "unknown"
+
+
+def refused_line(checkpoint: Path, out: Path) -> str:
+    """What `coeval export` says of a checkpoint; nothing is written."""
+    with pytest.raises(BadCheckpoint) as caught:
+        run(["export", "--checkpoint", str(checkpoint), "--out", str(out)])
+    assert not out.exists()
+    message = str(caught.value)
+    assert str(checkpoint) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", bytes(range(256)) * 8])
+def test_garbage_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    assert "not a checkpoint" in refused_line(path, tmp_path / "out")
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "checkpoint.pt")
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "cut short" in refused_line(path, tmp_path / "out")
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").mkdir()
+    assert "Is a directory" in refused_line(tmp_path / "checkpoint.pt", tmp_path / "out")
+
+
+@pytest.mark.parametrize("state", [{"weights": 1}, [1, 2], torch.zeros(3)])
+def test_another_programs_checkpoint_is_refused_by_what_it_lacks(
+    tmp_path: Path, state: Any
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save(state, path)
+    assert "encoders, optimiser, results, step missing" in refused_line(path, tmp_path / "out")
+
+
+def test_a_checkpoint_of_other_features_is_refused(tmp_path: Path) -> None:
+    weights = untrained().state_dict()
+    weights["of.audio.stem.weight"] = torch.zeros((48, 53))
+    path = make_checkpoint(tmp_path / "checkpoint.pt", encoders=weights)
+    assert "other features or another network" in refused_line(path, tmp_path / "out")
+
+
+def test_an_absent_checkpoint_is_a_usage_error_that_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"none\.pt: no such file; make it with `coeval train`"):
+        run(["export", "--checkpoint", str(tmp_path / "none.pt"), "--out", str(tmp_path / "out")])
+
+
+def test_a_file_cannot_be_the_output_folder(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path / "checkpoint.pt")
+    with pytest.raises(BadConfig, match=r"--out .*: cannot be made: File exists"):
+        run(["export", "--checkpoint", str(path), "--out", str(path)])
+
+
+def test_the_command_writes_the_encoders_and_their_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = make_checkpoint(tmp_path / "checkpoint.pt"), tmp_path / "new" / "models"
+    monkeypatch.setattr(
+        "sys.argv", ["coeval", "export", "--checkpoint", str(path), "--out", str(out)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    assert sorted(entry.name for entry in out.iterdir()) == sorted([*NAMES, "MODEL_CARD.md"])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(f"{modality}: " in captured.err for modality in MODALITIES)
+    assert Encoder.load("image", out / "image.onnx").modality == "image"
