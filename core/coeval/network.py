@@ -25,9 +25,9 @@ BURST_EXCESS = 5.0
 """An exchange that waited this many times as long as usual says nothing."""
 LEAST_KNOWN = 8
 """Exchanges that tell how long they usually wait."""
-LEAST_SHARE = 0.1
-"""The least delay seen is itself above the path's own by about this share of the usual wait: the
-quickest of 256 sums of two exponential waits lies at 0.09 of their mean."""
+LEAST_SHARE = 1.0
+"""The least delay seen in n exchanges is itself above the path's own: by about this over √n of the
+usual wait (the quickest of n sums of two exponential waits of mean w lies near 1.25 w / √n)."""
 LEAST_SIGMA_NS = 2e3
 """Time stamps in user space scatter by microseconds even where nothing queues."""
 LONGEST_DELAY_NS = 10 * 1_000_000_000
@@ -79,7 +79,7 @@ class ExchangeFilter:
             other: the other end.
         """
         self.counts: Counter[str] = Counter()
-        """Exchanges by what became of them: used, burst, negative, backwards, slow."""
+        """Exchanges by what became of them: used, settling, burst, negative, backwards, slow."""
         self._node, self._other = node, other
         self._delays_ns: deque[int] = deque(maxlen=MEMORY_EXCHANGES)
         self._last_ns: int | None = None
@@ -97,13 +97,16 @@ class ExchangeFilter:
         least_ns = min(self._delays_ns)
         usual_ns = statistics.median(self._delays_ns) - least_ns
         excess_ns = exchange.delay_ns - least_ns
-        is_known = len(self._delays_ns) >= LEAST_KNOWN
-        if is_known and excess_ns > BURST_EXCESS * max(usual_ns, LEAST_SIGMA_NS):
+        if len(self._delays_ns) < LEAST_KNOWN:
+            self.counts["settling"] += 1
+            return None
+        if excess_ns > BURST_EXCESS * max(usual_ns, LEAST_SIGMA_NS):
             self.counts["burst"] += 1
             return None
         self.counts["used"] += 1
         # Either way may have waited: the error is spread evenly between −excess/2 and +excess/2.
-        spread_ns = (excess_ns + LEAST_SHARE * usual_ns) / math.sqrt(12.0)
+        unseen_ns = LEAST_SHARE * usual_ns / math.sqrt(len(self._delays_ns))
+        spread_ns = (excess_ns + unseen_ns) / math.sqrt(12.0)
         return Evidence(
             kind="network",
             source=f"exchange/{self._other}-{self._node}",
