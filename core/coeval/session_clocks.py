@@ -476,6 +476,8 @@ class SessionClocks:
         """Which of two clocks stepped: the one that other sources doubt too, else the second."""
         if evidence.second in (UTC, SERVER):
             return evidence.first
+        if evidence.first in (UTC, SERVER):
+            return evidence.second
         doubted = {
             clock
             for name, trust in self.sources.items()

@@ -393,3 +393,17 @@ def test_hindsight_does_not_reach_outside_what_is_kept() -> None:
         smoother.record(clocks.filters()[0])
     assert smoother.at("n", EPOCH + 3 * S) is None
     assert smoother.at("n", EPOCH + 18 * S) is not None
+
+
+def test_utc_never_steps_whatever_else_is_doubted() -> None:
+    clocks = SessionClocks(reference="ref")
+    findings = []
+    for t in range(60):
+        wrong = (
+            4e6 if t == 49 else 0.0
+        )  # an outlier of the reference's own PPS, in doubt as n steps
+        findings += clocks.push(sample(t, wrong, first=UTC, second="ref", source="pps/ref"))
+        stepped = 5e7 if t >= 50 else 0.0
+        findings += clocks.push(sample(t, stepped, first=UTC, second="n", source="pps/n"))
+    assert [(found.kind, found.clock) for found in findings] == [("jump", "n")]
+    assert findings[0].size_ns == pytest.approx(5e7, abs=1e4)
