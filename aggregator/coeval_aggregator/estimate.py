@@ -29,20 +29,20 @@ def estimate_clocks(
     *,
     reference: str,
     max_offset_s: float,
+    t_ref_ns: int,
     evidence: Sequence[PairLine] = (),
 ) -> SessionEstimate:
     """Offset and skew of every node against the reference node; positive: the node is fast.
-
-    Offsets are stated at the latest instant of the reference, where they are used.
 
     Args:
         snapshots: the streams' embeddings.
         reference: the node whose clock is the timeline.
         max_offset_s: how far from equal stamps content is searched.
+        t_ref_ns: the instant of the reference at which offsets are stated.
         evidence: lines from hardware and network evidence.
 
     Raises:
-        NotEnoughEvidence: no stream of the reference, or nothing to compare it with.
+        NotEnoughEvidence: nothing to compare the reference with.
     """
     tracks = [
         StreamTrack(node=s.node, stream=s.stream, modality=s.modality, embeddings=s.runs)
@@ -50,16 +50,15 @@ def estimate_clocks(
     ]
     streaming = {track.node for track in tracks}
     # A node may be known by its hardware alone.
-    bare = {line.second for line in evidence} - streaming - {UTC, SERVER}
+    bare = {reference, *(line.second for line in evidence)} - streaming - {UTC, SERVER}
     tracks += [
         StreamTrack(node=node, stream="", modality="metadata", embeddings=())
         for node in sorted(bare)
     ]
-    latest = [s.runs[-1].end_node_ns for s in snapshots if s.node == reference and s.runs]
     return align_tracks(
         tracks,
         reference=reference,
         evidence=evidence,
         max_offset_s=max_offset_s,
-        t0_ref_ns=max(latest, default=None),
+        t0_ref_ns=t_ref_ns,
     )

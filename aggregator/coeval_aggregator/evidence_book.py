@@ -23,7 +23,7 @@ from coeval.evidence_wire import (
 from coeval.hardware import match_edges
 from coeval.network import ExchangeFilter
 from coeval.placing import PairLine
-from coeval.session_clocks import Finding, SessionClocks
+from coeval.session_clocks import Finding, SessionClocks, whole_offset
 from coeval.time import NS_PER_S
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,19 @@ class EvidenceBook:
                     )
                 )
         return found
+
+    def nodes(self) -> list[str]:
+        """The nodes of which something was measured."""
+        clocks = {clock for filter_ in self.clocks.filters() for clock in filter_.clocks}
+        return sorted(clocks - {UTC, SERVER})
+
+    def latest_ref_ns(self) -> int | None:
+        """The latest instant of the reference's clock that was measured; None: none was."""
+        reference = self.clocks.reference
+        for filter_ in self.clocks.filters():
+            if reference in filter_:
+                return filter_.t_root_ns + whole_offset(filter_, reference)
+        return None
 
     def sources_of(self, node: str) -> dict[str, dict[str, object]]:
         """What was learnt of the sources that tell of a node's clock.

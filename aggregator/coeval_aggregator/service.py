@@ -186,6 +186,7 @@ class Aggregator:
                         snapshot.tracks,
                         reference=snapshot.reference,
                         evidence=snapshot.lines,
+                        t_ref_ns=snapshot.t_ref_ns,
                         max_offset_s=self.config.max_offset_s,
                     )
             if now_s >= next_tick_s:

@@ -15,7 +15,7 @@ from coeval.evidence_wire import decode_evidence
 from coeval.hops import HOP_NS
 from coeval.placing import PairLine
 from coeval.session_clocks import Finding
-from coeval.time import NS_PER_S, RefNs
+from coeval.time import NS_PER_S, NodeNs, RefNs
 from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
 from coeval_aggregator.aligned import AlignedStream, TickSource
 from coeval_aggregator.boots import BootGuard
@@ -63,6 +63,8 @@ class SessionSnapshot:
     """Every usable stream's rows."""
     lines: list[PairLine]
     """What hardware and network say of the nodes' clocks."""
+    t_ref_ns: RefNs
+    """The newest instant of the timeline: offsets are stated there."""
 
 
 @dataclass(slots=True)
@@ -163,19 +165,22 @@ class Session:
             and not record.is_refused
             and (runs := record.ingest.ring.runs())
         ]
-        if tracks and self.reference is None:
-            self.reference = tracks[0].node
+        measured = self.evidence.nodes()
+        if self.reference is None and (tracks or measured):
+            self.reference = tracks[0].node if tracks else measured[0]
             self.clocks.set_reference(self.reference)
             self.evidence.set_reference(self.reference)
             logger.info("reference chosen node=%s; --reference names another", self.reference)
             self._refuse_mismatches()
         nodes = {track.node for track in tracks}
-        if self.reference is None or self.reference not in nodes:
+        if self.reference is None or self.reference not in nodes.union(measured):
             return None
         lines = self.evidence.lines(self._latest_ref_ns())
         if len(nodes) < 2 and not lines:
             return None
-        return SessionSnapshot(reference=self.reference, tracks=tracks, lines=lines)
+        return SessionSnapshot(
+            reference=self.reference, tracks=tracks, lines=lines, t_ref_ns=self._latest_ref_ns()
+        )
 
     def apply(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:
         """Take over what the estimator found, and tell of every node's clock."""
@@ -211,6 +216,8 @@ class Session:
             for (node, _), record in self._streams.items()
             if node == self.reference and (end := record.ingest.ring.end_node_ns) is not None
         ]
+        if not ends and (measured_ns := self.evidence.latest_ref_ns()) is not None:
+            ends = [NodeNs(measured_ns)]
         return RefNs(max(ends, default=0))
 
     def _with_kinds(self, node: str, estimate: NodeEstimate) -> NodeEstimate:

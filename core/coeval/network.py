@@ -28,6 +28,9 @@ LEAST_KNOWN = 8
 LEAST_SHARE = 1.0
 """The least delay seen in n exchanges is itself above the path's own: by about this over √n of the
 usual wait (the quickest of n sums of two exponential waits of mean w lies near 1.25 w / √n)."""
+REGIME_SHARE = 0.25
+"""Of the least delay: how it divides between there and back moves with the load, so no single
+exchange is believed to better than this. The asymmetry itself is larger, so nothing is lost."""
 LEAST_SIGMA_NS = 2e3
 """Time stamps in user space scatter by microseconds even where nothing queues."""
 LONGEST_DELAY_NS = 10 * 1_000_000_000
@@ -114,7 +117,7 @@ class ExchangeFilter:
             second=self._node,
             t_second_ns=exchange.t_node_ns,
             offset_ns=exchange.offset_ns,
-            sigma_ns=math.hypot(LEAST_SIGMA_NS, spread_ns),
+            sigma_ns=math.hypot(LEAST_SIGMA_NS, REGIME_SHARE * least_ns, spread_ns),
             bias_sigma_ns=max(least_ns / math.sqrt(12.0), LEAST_SIGMA_NS),
         )
 

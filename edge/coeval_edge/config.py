@@ -11,6 +11,7 @@ from coeval.errors import BadConfig
 from coeval.samples import MODALITIES
 from coeval.topics import DEFAULT_PREFIX, DEFAULT_SESSION, Topics, check_node_id
 from coeval.wire import MAX_COUNT
+from coeval_edge.clock_keeper import TimeConfig
 from coeval_edge.pipeline import BLOCK_HOPS
 from coeval_edge.spool import DEFAULT_MAX_BYTES, SEGMENT_BYTES
 
@@ -49,8 +50,10 @@ class NodeConfig:
 
     id: str
     """Its name in the session; for a replay, also the node's name in the recording."""
-    replay: ReplayConfig
-    """What to replay."""
+    replay: ReplayConfig | None = None
+    """What to replay; None: the node is live."""
+    time: TimeConfig | None = None
+    """What a live node measures of its clock; None: it replays."""
     session: str = DEFAULT_SESSION
     """The session it belongs to."""
     prefix: str = DEFAULT_PREFIX
@@ -70,6 +73,11 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         check_node_id(self.id)
+        if (self.replay is None) == (self.time is None):
+            raise BadConfig(
+                "replay or time: a node either replays a recording (whose clock is not this "
+                "device's) or measures its own clock; give one of the two tables"
+            )
         self.topics  # noqa: B018  checks session and prefix
         BrokerAddress.parse(self.broker)
         if not 1 <= self.block_hops <= MAX_COUNT:
@@ -106,7 +114,9 @@ def load_node_config(path: Path) -> NodeConfig:
     base = path.parent
     return replace(
         config,
-        replay=replace(config.replay, recording=base / config.replay.recording),
+        replay=None
+        if config.replay is None
+        else replace(config.replay, recording=base / config.replay.recording),
         spool=None if config.spool is None else base / config.spool,
         encoders={modality: base / file for modality, file in config.encoders.items()},
     )

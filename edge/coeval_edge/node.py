@@ -1,7 +1,7 @@
 """A node: source thread → bounded queue → pipelines → spool → publisher thread.
 
-The thread that calls `run` owns the pipelines. A replay waits when the queue is full; nothing
-is lost on the way.
+The thread that calls `run` owns the pipelines and the spool. A replay waits when the queue is full;
+nothing is lost on the way. A live node measures its own clock instead (`clock_keeper`).
 """
 
 import logging
@@ -9,7 +9,7 @@ import queue
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,15 @@ from typing import Protocol
 from coeval import __version__
 from coeval.broker_address import BrokerAddress
 from coeval.errors import CoevalError
-from coeval.evidence_wire import batches, encode_evidence
+from coeval.evidence_wire import TimeSample, batches, encode_evidence
 from coeval.features import feature_spec, make_extractor
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.manifest import StreamSpec
 from coeval.samples import Modality
 from coeval.time import NodeNs
 from coeval.wire import Block, encode_block
-from coeval_edge.config import NodeConfig
+from coeval_edge.clock_keeper import ClockKeeper, TimeConfig
+from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
 from coeval_edge.pipeline import HopEncoder, StreamPipeline
 from coeval_edge.publish import Publisher
@@ -83,7 +84,7 @@ def describe(
 
 
 class Node:
-    """Replays a node of a recording into a session."""
+    """Replays a node of a recording into a session, or measures this device's clock."""
 
     def __init__(self, config: NodeConfig, *, load_encoder: LoadEncoder = Encoder.load) -> None:
         """Open everything that can fail before anything is published.
@@ -99,7 +100,15 @@ class Node:
         """
         self.config = config
         self.boot_id = secrets.randbits(64)
-        replay = config.replay
+        self._pipelines: dict[str, StreamPipeline] = {}
+        self._descriptors: dict[str, dict[str, object]] = {}
+        self._measured: queue.SimpleQueue[Sequence[TimeSample]] = queue.SimpleQueue()
+        if config.replay is not None:
+            self._open_replay(config.replay, load_encoder)
+        self._readings: queue.Queue[Reading | CoevalError | None] = queue.Queue(QUEUE_LENGTH)
+
+    def _open_replay(self, replay: ReplayConfig, load_encoder: LoadEncoder) -> None:
+        config = self.config
         recording = open_recording(replay.recording)
         self._source = ReplaySource(
             recording,
@@ -112,8 +121,6 @@ class Node:
         self._evidence = ReplayedEvidence(
             recording, config.id, self._source.clock, period_ns=self._source.period_ns
         )
-        self._pipelines: dict[str, StreamPipeline] = {}
-        self._descriptors: dict[str, dict[str, object]] = {}
         for spec in self._source.streams:
             encoder = load_encoder(spec.modality, config.encoders.get(spec.modality))
             self._pipelines[spec.id] = StreamPipeline(
@@ -126,10 +133,9 @@ class Node:
             self._descriptors[spec.id] = describe(
                 spec, encoder=encoder, boot_id=self.boot_id, recording=recording.manifest.name
             )
-        self._readings: queue.Queue[Reading | CoevalError | None] = queue.Queue(QUEUE_LENGTH)
 
     def run(self, stop: threading.Event) -> NodeReport:
-        """Replay until the end, or until `stop` is set; then wait for the acknowledgements.
+        """Run until the replay's end, or until `stop` is set; then wait for acknowledgements.
 
         Raises:
             BadRecording: a file turned out unreadable; what came before it is published.
@@ -155,7 +161,10 @@ class Node:
             publisher.start()
             failure: CoevalError | None = None
             try:
-                failure = self._pump(spool, publisher, stop)
+                if config.replay is not None:
+                    failure = self._pump(config.replay, spool, publisher, stop)
+                elif config.time is not None:
+                    self._keep_time(config.time, spool, publisher, stop)
             finally:
                 num_left = publisher.close(drain_s=config.drain_s)
             if failure is not None:
@@ -171,13 +180,41 @@ class Node:
                 num_blocks=publisher.num_published, num_dropped=dropped + spool.dropped
             )
 
+    def _keep_time(
+        self, config: TimeConfig, spool: Spool, publisher: Publisher, stop: threading.Event
+    ) -> None:
+        """Carry what is measured of the node's clock into the spool, until told to stop."""
+        topic = self.config.topics.evidence(self.config.id)
+        keeper = ClockKeeper(
+            config,
+            address=BrokerAddress.parse(self.config.broker),
+            topics=self.config.topics,
+            node=self.config.id,
+            boot_id=self.boot_id,
+            hand=self._measured.put,
+        )
+        keeper.start()
+        try:
+            while not stop.is_set():
+                try:
+                    samples = self._measured.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                for message in batches(samples, boot_id=self.boot_id):
+                    spool.append(topic, encode_evidence(message))
+                    publisher.wake()
+        finally:
+            keeper.close()
+
     def _pump(
-        self, spool: Spool, publisher: Publisher, stop: threading.Event
+        self, replay: ReplayConfig, spool: Spool, publisher: Publisher, stop: threading.Event
     ) -> CoevalError | None:
         """Carry readings through the pipelines into the spool; what ended the source early."""
         ended = threading.Event()
         source = threading.Thread(
-            target=self._read, args=(stop, ended), name=f"coeval[{self.config.id}].source"
+            target=self._read,
+            args=(replay.speed, stop, ended),
+            name=f"coeval[{self.config.id}].source",
         )
         source.start()
         now_node_ns = NodeNs(0)
@@ -215,9 +252,9 @@ class Node:
             spool.append(topic, encode_evidence(message))
             publisher.wake()
 
-    def _read(self, stop: threading.Event, ended: threading.Event) -> None:
+    def _read(self, speed: float, stop: threading.Event, ended: threading.Event) -> None:
         """The source thread: puts readings, then a failure where there was one, then None."""
-        pace = Pace(speed=self.config.replay.speed, stop=stop)
+        pace = Pace(speed=speed, stop=stop)
         try:
             for reading in self._source.readings(pace):
                 if not self._put(reading, ended):

@@ -26,7 +26,14 @@ def merge(
     if config is not None:
         if node_id is not None:
             given["id"] = node_id
-        return replace(config, **given, replay=replace(config.replay, **given_replay))
+        if config.replay is not None:
+            given["replay"] = replace(config.replay, **given_replay)
+        elif given_replay:
+            raise BadConfig(
+                f"{', '.join(sorted(given_replay))}: this file's node is live (`[node.time]`); "
+                "leave out what is about a replay"
+            )
+        return replace(config, **given)
     if node_id is None or "recording" not in given_replay:
         raise BadConfig("say which node: --replay RECORDING --node ID, or --config FILE")
     return NodeConfig(id=node_id, replay=ReplayConfig(**given_replay), **given)
@@ -68,9 +75,10 @@ def node(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
-    """Be one node: read a recording through its own clock and publish embeddings.
+    """Be one node: replay a recording, or measure this device's clock.
 
-    Ends by itself at the recording's end, when the broker has acknowledged every block.
+    A replay ends by itself at the recording's end, when the broker has acknowledged every block. A
+    live node (a file with `[node.time]`) goes on until Ctrl-C.
     """
     merged = merge(
         None if config is None else load_node_config(config),
@@ -91,6 +99,6 @@ def node(
     )
     report = Node(merged).run(stop_on_signals())
     typer.echo(
-        f"node {merged.id}: {report.num_blocks} blocks published, {report.num_dropped} dropped",
+        f"node {merged.id}: {report.num_blocks} messages published, {report.num_dropped} dropped",
         err=True,
     )

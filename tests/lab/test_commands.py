@@ -67,7 +67,7 @@ def test_node_and_aggregator_work_as_processes_and_end_in_order(recording: Path)
                 "node", "--replay", str(recording), "--node", "wrist", "--speed", "inf", *common
             )
             assert node.returncode == 0, node.stderr
-            assert node.stderr.splitlines()[-1] == "node wrist: 78 blocks published, 0 dropped"
+            assert node.stderr.splitlines()[-1] == "node wrist: 78 messages published, 0 dropped"
             assert node.stdout == ""
         finally:
             aggregator.send_signal(signal.SIGTERM)

@@ -22,6 +22,7 @@ from coeval.samples import Modality
 from coeval.topics import Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
+from coeval_edge.clock_keeper import TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.node import Node, NodeReport
 from coeval_edge.time_exchange import TimeExchange, raw_monotonic_ns
@@ -405,3 +406,31 @@ def test_evidence_of_a_recording_is_replayed_and_makes_the_estimate_sharp(
         assert clock["status"] == "locked"
         assert clock["offset_s"] == pytest.approx(truth_s, abs=max(2 * clock["ci95_s"], 5e-6))
         assert clock["sources"]["pps/right"] == {"scale": 1.0, "trusted": True}
+
+
+def test_live_nodes_without_any_stream_are_told_their_clocks(kind: Kind) -> None:
+    """`[node.time]` alone: two processes' worth of nodes exchange time, and clocks are stated."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        stack.enter_context(aggregating(broker, reference="door"))
+        time_config = TimeConfig(every_s=0.05, chrony=False)
+        running = []
+        for node in ("door", "roof"):
+            config = NodeConfig(id=node, session="s", broker=broker.url, time=time_config)
+            running.append(Running(Node(config)))
+            stack.callback(running[-1].stop.set)
+
+        def is_told() -> bool:
+            said = watcher.said("clock/roof")
+            return bool(said) and said[-1]["status"] == "locked"
+
+        wait_until(is_told, "the clock of a live node")
+        clock = watcher.said("clock/roof")[-1]
+        assert clock["evidence"] == ["network"]
+        assert abs(clock["offset_s"]) <= clock["ci95_s"] < 0.05
+        for node in running:
+            node.stop.set()
+            node.join()
+        states = [s["state"] for s in watcher.said("state/roof") if "state" in s]
+        assert states == ["online", "offline"]
