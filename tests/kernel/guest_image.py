@@ -181,7 +181,7 @@ def with_pps(machine: list[str], folder: Path) -> bytes:
     chip = re.search(r"pl061@[^{]*\{[^}]*?phandle = <(0x[0-9a-f]+)>", source)
     assert chip is not None, "the machine has no PL061"
     lines = "".join(
-        f"\tpps-{line} {{ compatible = \"pps-gpio\"; gpios = <{chip[1]} {line} 0>; }};\n"
+        f'\tpps-{line} {{ compatible = "pps-gpio"; gpios = <{chip[1]} {line} 0>; }};\n'
         for line in (0, 4)
     )
     changed, num = re.subn(r"\tgpio-keys \{.*?\n\t\};\n", lines, source, count=1, flags=re.DOTALL)
