@@ -1,0 +1,292 @@
+"""What a device has for telling the time of things, and what to do about what it lacks.
+
+In: the device's own /dev, /sys, /proc and /boot (or a copy of them). Out: findings, one a line,
+each with the accuracy to expect and the next step. Nothing is opened that could disturb a sensor.
+"""
+
+import grp
+import gzip
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from coeval_edge.chrony import Tracking, ask_chrony
+
+State = Literal["good", "poor", "absent"]
+
+GROUPS = {
+    "/dev/gpiochip": "gpio",
+    "/dev/video": "video",
+    "/dev/tty": "dialout",
+    "/dev/snd": "audio",
+}
+"""The group that Debian and Raspberry Pi OS give a kind of device."""
+STABLE_CLOCK_SOURCES = ("tsc", "arch_sys_counter")
+"""Counters in the processor; others cost a bus access a reading, or stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing about a device."""
+
+    topic: str
+    """What it is about."""
+    state: State
+    """good: use it; poor: it is there and something is missing; absent: it is not there."""
+    found: str
+    """What was found."""
+    accuracy: str
+    """How well it tells the time of things."""
+    advice: str
+    """What to do next; empty where nothing is to be done."""
+
+
+def examine(
+    root: Path = Path("/"), *, ask: Callable[[], Tracking | None] = ask_chrony
+) -> list[Finding]:
+    """Look at a device.
+
+    Args:
+        root: where its /dev, /sys, /proc and /boot are.
+        ask: asks chrony what it tracks.
+    """
+    return [
+        *examine_pps(root),
+        *examine_gpio(root),
+        examine_chrony(ask),
+        *examine_cameras(root),
+        examine_audio(root),
+        examine_iio(root),
+        *examine_serial(root),
+        examine_clock_source(root),
+    ]
+
+
+def devices(root: Path, pattern: str) -> list[Path]:
+    """Device files by pattern below /dev, in order."""
+    return sorted((root / "dev").glob(pattern))
+
+
+def refused(device: Path, root: Path) -> str | None:
+    """What to do where this user may not use a device; None where he may."""
+    if os.access(device, os.R_OK | os.W_OK):
+        return None
+    shown = "/" + str(device.relative_to(root))
+    group = next((g for start, g in GROUPS.items() if shown.startswith(start)), None)
+    try:
+        group = group or grp.getgrgid(device.stat().st_gid).gr_name
+    except (KeyError, OSError):
+        group = group or "its"
+    return f"this user may not use it: sudo usermod -aG {group} $USER, then log in again"
+
+
+def listed(found: list[Path], root: Path) -> str:
+    """Devices for people."""
+    return ", ".join("/" + str(path.relative_to(root)) for path in found)
+
+
+def examine_pps(root: Path) -> Iterator[Finding]:
+    """Pulse-per-second lines of the kernel."""
+    found = devices(root, "pps[0-9]*")
+    for device in found:
+        name_file = root / "sys/class/pps" / device.name / "name"
+        name = name_file.read_text().strip() if name_file.is_file() else "unnamed"
+        problem = None if os.access(device, os.R_OK) else "only root may read it: add a udev rule"
+        yield Finding(
+            topic="PPS",
+            state="poor" if problem else "good",
+            found=f"{listed([device], root)} ({name})",
+            accuracy="some µs",
+            advice=problem or f"[node.time.pps.gnss] device = {listed([device], root)!r}",
+        )
+    if not found:
+        has = kernel_option(root, "CONFIG_PPS_CLIENT_GPIO")
+        advice = {
+            True: "wire a GNSS receiver's PPS to a GPIO and load pps-gpio "
+            "(Raspberry Pi: dtoverlay=pps-gpio,gpiopin=18 in config.txt)",
+            False: "this kernel has no pps-gpio: use Raspberry Pi's or Debian's from 6.12 on",
+            None: "wire a GNSS receiver's PPS to a GPIO and load pps-gpio",
+        }[has]
+        yield Finding(
+            topic="PPS",
+            state="absent",
+            found="no /dev/pps*",
+            accuracy="none: without it the network or content must tell",
+            advice=advice,
+        )
+
+
+def kernel_option(root: Path, option: str) -> bool | None:
+    """Whether the running kernel was built with an option; None: its configuration is not there."""
+    texts = []
+    proc = root / "proc/config.gz"
+    try:
+        if proc.is_file():
+            texts.append(gzip.decompress(proc.read_bytes()).decode("utf-8", "replace"))
+        else:
+            release = (root / "proc/sys/kernel/osrelease").read_text().strip()
+            texts.append((root / f"boot/config-{release}").read_text(errors="replace"))
+    except (OSError, gzip.BadGzipFile, EOFError):
+        return None
+    return any(f"{option}={value}" in text.splitlines() for text in texts for value in "ym")
+
+
+def examine_gpio(root: Path) -> Iterator[Finding]:
+    """GPIO chips."""
+    found = devices(root, "gpiochip[0-9]*")
+    if not found:
+        yield Finding(
+            topic="GPIO",
+            state="absent",
+            found="no /dev/gpiochip*",
+            accuracy="none",
+            advice="fine where nothing is wired; a probe on USB stamps edges, too",
+        )
+        return
+    problems = [problem for chip in found if (problem := refused(chip, root))]
+    yield Finding(
+        topic="GPIO",
+        state="poor" if problems else "good",
+        found=listed(found, root),
+        accuracy="some 10 µs, more under load",
+        advice=problems[0] if problems else "[node.time.gpio.NAME] for a wire that nodes share",
+    )
+
+
+def examine_chrony(ask: Callable[[], Tracking | None]) -> Finding:
+    """chrony, and what it follows."""
+    tracking = ask()
+    if tracking is None:
+        is_there = shutil.which("chronyd") is not None
+        return Finding(
+            topic="chrony",
+            state="absent",
+            found="installed, but does not answer" if is_there else "not installed",
+            accuracy="none: UTC is not known",
+            advice="sudo systemctl enable --now chrony" if is_there else "sudo apt install chrony",
+        )
+    if tracking.unusable is not None:
+        return Finding(
+            topic="chrony",
+            state="poor",
+            found=tracking.unusable,
+            accuracy="none: UTC is not known",
+            advice="see `chronyc sources`: is any server reachable?",
+        )
+    return Finding(
+        topic="chrony",
+        state="good",
+        found=f"follows {tracking.source or 'a reference clock'}, stratum {tracking.stratum}",
+        accuracy=f"within {tracking.bound_s * 1e3:.3g} ms of UTC, by its own bound",
+        advice="",
+    )
+
+
+def examine_cameras(root: Path) -> Iterator[Finding]:
+    """Video devices."""
+    found = devices(root, "video[0-9]*")
+    if not found:
+        yield Finding(
+            topic="cameras",
+            state="absent",
+            found="no /dev/video*",
+            accuracy="none",
+            advice="fine where there is none; Raspberry Pi: see `rpicam-hello --list-cameras`",
+        )
+        return
+    problems = [problem for camera in found if (problem := refused(camera, root))]
+    yield Finding(
+        topic="cameras",
+        state="poor" if problems else "good",
+        found=f"{len(found)}: {listed(found[:4], root)}" + (" …" if len(found) > 4 else ""),
+        accuracy="about 1 ms by the driver's stamps; 30 to 150 ms by arrival",
+        advice=problems[0] if problems else "",
+    )
+
+
+def examine_audio(root: Path) -> Finding:
+    """Sound cards."""
+    try:
+        text = (root / "proc/asound/cards").read_text(errors="replace")
+    except OSError:
+        text = ""
+    names = [line.split("]:")[1].strip() for line in text.splitlines() if "]:" in line]
+    if not names:
+        return Finding(
+            topic="audio",
+            state="absent",
+            found="no sound card",
+            accuracy="none",
+            advice="fine where there is none; else plug in a USB microphone",
+        )
+    return Finding(
+        topic="audio",
+        state="good",
+        found=", ".join(names),
+        accuracy="below 1 ms with the sample counter fitted to the clock",
+        advice="",
+    )
+
+
+def examine_iio(root: Path) -> Finding:
+    """Sensors of the kernel's industrial I/O."""
+    found = []
+    for device in sorted((root / "sys/bus/iio/devices").glob("iio:device*")):
+        name_file = device / "name"
+        found.append(name_file.read_text().strip() if name_file.is_file() else device.name)
+    if not found:
+        return Finding(
+            topic="IIO sensors",
+            state="absent",
+            found="none",
+            accuracy="none",
+            advice="fine where there is none; an IMU on I²C needs its overlay or driver",
+        )
+    return Finding(
+        topic="IIO sensors",
+        state="good",
+        found=", ".join(found),
+        accuracy="below 1 ms by buffer stamps; 0.1 to 5 ms by polling",
+        advice="",
+    )
+
+
+def examine_serial(root: Path) -> Iterator[Finding]:
+    """Serial ports, and the latency timers of their adapters."""
+    found = [*devices(root, "ttyUSB[0-9]*"), *devices(root, "ttyACM[0-9]*")]
+    for port in found:
+        problem = refused(port, root)
+        timer = root / "sys/bus/usb-serial/devices" / port.name / "latency_timer"
+        waits_ms = timer.read_text().strip() if timer.is_file() else None
+        if problem is None and waits_ms is not None and waits_ms != "1":
+            shown = "/" + str(timer.relative_to(root))
+            problem = f"its adapter holds bytes for {waits_ms} ms: echo 1 | sudo tee {shown}"
+        yield Finding(
+            topic="serial",
+            state="poor" if problem else "good",
+            found=listed([port], root),
+            accuracy="1 to 16 ms by arrival, less with the sensor's own counter",
+            advice=problem or "",
+        )
+
+
+def examine_clock_source(root: Path) -> Finding:
+    """The counter behind the node's clock."""
+    path = root / "sys/devices/system/clocksource/clocksource0/current_clocksource"
+    try:
+        name = path.read_text().strip()
+    except OSError:
+        name = ""
+    is_stable = name in STABLE_CLOCK_SOURCES
+    return Finding(
+        topic="clock source",
+        state="good" if is_stable else "poor",
+        found=name or "unknown",
+        accuracy="tens of ns a reading" if is_stable else "about 1 µs a reading",
+        advice=""
+        if is_stable
+        else "expected on a virtual machine; on hardware see dmesg | grep tsc",
+    )
