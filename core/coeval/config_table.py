@@ -85,6 +85,12 @@ def _value(value: Any, kind: Any, *, where: str, path: str) -> Any:
             raise BadConfig(f"{where}: {path} must be a table")
         return _build(value, kind, where=where, path=path)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        if value not in parts:
+            raise BadConfig(
+                f"{where}: {path} must be one of {', '.join(map(str, parts))}, got {value!r}"
+            )
+        return value
     if origin is tuple:
         if not isinstance(value, list):
             raise BadConfig(f"{where}: {path} must be a list, got {value!r}")

@@ -12,6 +12,7 @@ from coeval.samples import MODALITIES
 from coeval.topics import DEFAULT_PREFIX, DEFAULT_SESSION, Topics, check_node_id
 from coeval.wire import MAX_COUNT
 from coeval_edge.clock_keeper import TimeConfig
+from coeval_edge.live import SourcesConfig
 from coeval_edge.pipeline import BLOCK_HOPS
 from coeval_edge.spool import DEFAULT_MAX_BYTES, SEGMENT_BYTES
 
@@ -53,7 +54,9 @@ class NodeConfig:
     replay: ReplayConfig | None = None
     """What to replay; None: the node is live."""
     time: TimeConfig | None = None
-    """What a live node measures of its clock; None: it replays."""
+    """What a live node measures of its clock; None: what is on by default, unless it replays."""
+    sources: SourcesConfig | None = None
+    """The streams of a live node; None: none."""
     session: str = DEFAULT_SESSION
     """The session it belongs to."""
     prefix: str = DEFAULT_PREFIX
@@ -73,10 +76,11 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         check_node_id(self.id)
-        if (self.replay is None) == (self.time is None):
+        is_live = self.time is not None or self.sources is not None
+        if (self.replay is not None) == is_live:
             raise BadConfig(
-                "replay or time: a node either replays a recording (whose clock is not this "
-                "device's) or measures its own clock; give one of the two tables"
+                "replay, or sources and time: a node either replays a recording (whose clock is "
+                "not this device's) or is live; give the table of one of the two"
             )
         self.topics  # noqa: B018  checks session and prefix
         BrokerAddress.parse(self.broker)
@@ -117,6 +121,15 @@ def load_node_config(path: Path) -> NodeConfig:
         replay=None
         if config.replay is None
         else replace(config.replay, recording=base / config.replay.recording),
+        sources=None
+        if config.sources is None
+        else replace(
+            config.sources,
+            file={
+                name: replace(tail, path=base / tail.path)
+                for name, tail in config.sources.file.items()
+            },
+        ),
         spool=None if config.spool is None else base / config.spool,
         encoders={modality: base / file for modality, file in config.encoders.items()},
     )

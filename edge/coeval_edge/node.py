@@ -23,11 +23,13 @@ from coeval.features import feature_spec, make_extractor
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.manifest import StreamSpec
 from coeval.samples import Modality
-from coeval.time import NodeNs
+from coeval.time import NS_PER_S, NodeNs
 from coeval.wire import Block, encode_block
 from coeval_edge.clock_keeper import ClockKeeper, TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
+from coeval_edge.kernel_clocks import read_node_clock
+from coeval_edge.live import LiveStreams, SourcesConfig
 from coeval_edge.pipeline import HopEncoder, StreamPipeline
 from coeval_edge.publish import Publisher
 from coeval_edge.recording import open_recording
@@ -38,6 +40,9 @@ from coeval_edge.spool import Spool
 logger = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 64
+LIVE_WAIT_S = 0.2
+LIVE_DELAY_NS = NS_PER_S
+"""A live stream that has said nothing until so long ago has nothing more to say of then."""
 
 
 class NamedEncoder(HopEncoder, Protocol):
@@ -62,9 +67,14 @@ class NodeReport:
 
 
 def describe(
-    spec: StreamSpec, *, encoder: NamedEncoder, boot_id: int, recording: str
+    spec: StreamSpec,
+    *,
+    encoder: NamedEncoder,
+    boot_id: int,
+    stamps: str,
+    timing: dict[str, object] | None,
 ) -> dict[str, object]:
-    """A stream's descriptor."""
+    """A stream's descriptor; `timing` is null where the stamps are a recording's."""
     features = feature_spec(spec.modality)
     return {
         "stream": spec.id,
@@ -78,7 +88,8 @@ def describe(
             "sha256": features.sha256,
         },
         "units": dict(spec.units) if isinstance(spec.units, Mapping) else spec.units,
-        "timestamps": f"replay of recording {recording}: the stamps in its files",
+        "timestamps": stamps,
+        "timing": timing,
         "boot": f"{boot_id:016x}",
     }
 
@@ -103,8 +114,11 @@ class Node:
         self._pipelines: dict[str, StreamPipeline] = {}
         self._descriptors: dict[str, dict[str, object]] = {}
         self._measured: queue.SimpleQueue[Sequence[TimeSample]] = queue.SimpleQueue()
+        self._live: LiveStreams | None = None
         if config.replay is not None:
             self._open_replay(config.replay, load_encoder)
+        elif config.sources is not None:
+            self._open_live(config.sources, load_encoder)
         self._readings: queue.Queue[Reading | CoevalError | None] = queue.Queue(QUEUE_LENGTH)
 
     def _open_replay(self, replay: ReplayConfig, load_encoder: LoadEncoder) -> None:
@@ -122,17 +136,39 @@ class Node:
             recording, config.id, self._source.clock, period_ns=self._source.period_ns
         )
         for spec in self._source.streams:
-            encoder = load_encoder(spec.modality, config.encoders.get(spec.modality))
-            self._pipelines[spec.id] = StreamPipeline(
-                make_extractor(spec.modality),
-                encoder,
-                name=f"{config.id}/{spec.id}",
-                boot_id=self.boot_id,
-                block_hops=config.block_hops,
+            self._add_stream(
+                spec,
+                load_encoder,
+                stamps=f"replay of recording {recording.manifest.name}: the stamps in its files",
+                timing=None,
             )
-            self._descriptors[spec.id] = describe(
-                spec, encoder=encoder, boot_id=self.boot_id, recording=recording.manifest.name
-            )
+
+    def _open_live(self, sources: SourcesConfig, load_encoder: LoadEncoder) -> None:
+        self._live = LiveStreams(sources, self.config.id)
+        for spec, timing in self._live.streams:
+            self._add_stream(spec, load_encoder, stamps=timing.how, timing=timing.describe())
+
+    def _add_stream(
+        self,
+        spec: StreamSpec,
+        load_encoder: LoadEncoder,
+        *,
+        stamps: str,
+        timing: dict[str, object] | None,
+    ) -> None:
+        """Make a stream's pipeline and descriptor."""
+        config = self.config
+        encoder = load_encoder(spec.modality, config.encoders.get(spec.modality))
+        self._pipelines[spec.id] = StreamPipeline(
+            make_extractor(spec.modality),
+            encoder,
+            name=f"{config.id}/{spec.id}",
+            boot_id=self.boot_id,
+            block_hops=config.block_hops,
+        )
+        self._descriptors[spec.id] = describe(
+            spec, encoder=encoder, boot_id=self.boot_id, stamps=stamps, timing=timing
+        )
 
     def run(self, stop: threading.Event) -> NodeReport:
         """Run until the replay's end, or until `stop` is set; then wait for acknowledgements.
@@ -163,8 +199,8 @@ class Node:
             try:
                 if config.replay is not None:
                     failure = self._pump(config.replay, spool, publisher, stop)
-                elif config.time is not None:
-                    self._keep_time(config.time, spool, publisher, stop)
+                else:
+                    self._live_until(stop, spool, publisher)
             finally:
                 num_left = publisher.close(drain_s=config.drain_s)
             if failure is not None:
@@ -180,31 +216,72 @@ class Node:
                 num_blocks=publisher.num_published, num_dropped=dropped + spool.dropped
             )
 
-    def _keep_time(
-        self, config: TimeConfig, spool: Spool, publisher: Publisher, stop: threading.Event
-    ) -> None:
-        """Carry what is measured of the node's clock into the spool, until told to stop."""
-        topic = self.config.topics.evidence(self.config.id)
+    def _live_until(self, stop: threading.Event, spool: Spool, publisher: Publisher) -> None:
+        """Carry what happens, and what is measured of the clock, until told to stop."""
         keeper = ClockKeeper(
-            config,
+            self.config.time or TimeConfig(),
             address=BrokerAddress.parse(self.config.broker),
             topics=self.config.topics,
             node=self.config.id,
             boot_id=self.boot_id,
             hand=self._measured.put,
         )
+        ended = threading.Event()
+        live = self._live
+        reader = threading.Thread(
+            target=self._read_live, args=(live, ended), name=f"coeval[{self.config.id}].sources"
+        )
         keeper.start()
+        reader.start()
         try:
             while not stop.is_set():
-                try:
-                    samples = self._measured.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                for message in batches(samples, boot_id=self.boot_id):
-                    spool.append(topic, encode_evidence(message))
-                    publisher.wake()
+                self._take_live(spool, publisher)
+            self._finish_live(spool, publisher)
         finally:
+            ended.set()
             keeper.close()
+            reader.join()
+            if live is not None:
+                live.close()
+
+    def _read_live(self, live: LiveStreams | None, ended: threading.Event) -> None:
+        """The source thread of a live node."""
+        if live is not None:
+            live.read_all(lambda reading: self._put(reading, ended), ended)
+
+    def _take_live(self, spool: Spool, publisher: Publisher) -> None:
+        """Take in one reading, or nothing for a while; then what time alone completes."""
+        try:
+            item = self._readings.get(timeout=LIVE_WAIT_S)
+        except queue.Empty:
+            item = None
+        now_node_ns = read_node_clock()
+        if isinstance(item, Reading):
+            pipeline = self._pipelines[item.stream.id]
+            blocks = pipeline.push(item.sample, now_node_ns=now_node_ns)
+            self._keep(item.stream.id, blocks, spool, publisher)
+        quiet_ns = NodeNs(now_node_ns - LIVE_DELAY_NS)
+        for stream, pipeline in self._pipelines.items():
+            self._keep(stream, pipeline.advance(quiet_ns), spool, publisher)
+        self._tell_measured(spool, publisher)
+
+    def _finish_live(self, spool: Spool, publisher: Publisher) -> None:
+        """Seal what is left when a live node ends."""
+        now_node_ns = read_node_clock()
+        for stream, pipeline in self._pipelines.items():
+            blocks = pipeline.flush(now_node_ns=now_node_ns)
+            self._keep(stream, blocks, spool, publisher)
+        self._tell_measured(spool, publisher)
+
+    def _tell_measured(self, spool: Spool, publisher: Publisher) -> None:
+        """Spool what was measured of the clock."""
+        topic = self.config.topics.evidence(self.config.id)
+        samples: list[TimeSample] = []
+        while not self._measured.empty():
+            samples += self._measured.get()
+        for message in batches(samples, boot_id=self.boot_id):
+            spool.append(topic, encode_evidence(message))
+            publisher.wake()
 
     def _pump(
         self, replay: ReplayConfig, spool: Spool, publisher: Publisher, stop: threading.Event

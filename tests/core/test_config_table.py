@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -25,6 +26,7 @@ class Outer:
     id: str
     count: int = 3
     loud: bool = False
+    colour: Literal["red", "blue"] = "red"
     folder: Path | None = None
     inner: Inner = field(default_factory=Inner)
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -52,6 +54,7 @@ def test_values_of_every_kind_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[node]\nid = "a"\ncolour = "pink"', "node.colour must be one of red, blue, got 'pink'"),
         ('[node]\nid = "a"\ncoumt = 1', r"n.toml: unknown key node.coumt; did you mean 'count'\?"),
         ('[node]\nid = "a"\nzzz = 1', "unknown key node.zzz; known: id, count"),
         ('[node]\nid = "a"\n[node.inner]\nspede = 1', "unknown key node.inner.spede"),

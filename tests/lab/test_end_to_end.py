@@ -24,7 +24,10 @@ from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
 from coeval_edge.clock_keeper import TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
+from coeval_edge.live import SourcesConfig
 from coeval_edge.node import Node, NodeReport
+from coeval_edge.sources.file_tail import FileTailConfig
+from coeval_edge.sources.mqtt_topic import MqttTopicConfig
 from coeval_edge.time_exchange import TimeExchange, raw_monotonic_ns
 from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, free_port, start_broker
 
@@ -434,3 +437,52 @@ def test_live_nodes_without_any_stream_are_told_their_clocks(kind: Kind) -> None
             node.join()
         states = [s["state"] for s in watcher.said("state/roof") if "state" in s]
         assert states == ["online", "offline"]
+
+
+def test_a_live_node_publishes_what_is_appended_and_what_is_said_on_a_topic(
+    kind: Kind, tmp_path: Path
+) -> None:
+    """A log file and an MQTT topic become streams, with descriptors that own up to arrival time."""
+    log = tmp_path / "door.log"
+    log.write_text("", encoding="utf-8")
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        aggregator = stack.enter_context(aggregating(broker))
+        sources = SourcesConfig(
+            file={"door": FileTailConfig(path=log)},
+            mqtt={
+                "weather": MqttTopicConfig(
+                    topic="outside/weather", broker=broker.url, modality="metadata"
+                )
+            },
+        )
+        config = NodeConfig(
+            id="hall",
+            session="s",
+            broker=broker.url,
+            sources=sources,
+            time=TimeConfig(every_s=0.2, chrony=False),
+        )
+        node = Running(Node(config, load_encoder=load_fake))
+        stack.callback(node.stop.set)
+
+        def keep_talking() -> bool:
+            with log.open("a", encoding="utf-8") as file:
+                file.write("door opened\n")
+            payload = json.dumps({"t": time.monotonic(), "note": "x"})
+            watcher.client.publish("outside/weather", payload, qos=1)
+            counts = [blocks_of(aggregator, f"hall/{name}")["blocks"] for name in sources_of]
+            return min(counts) >= 2
+
+        sources_of = ("door", "weather")
+        wait_until(keep_talking, "blocks of both streams")
+        node.stop.set()
+        assert node.join().num_dropped == 0
+        described = {
+            s["stream"]: s["timing"] for s in watcher.said("state/hall") if "modality" in s
+        }
+        assert {name: timing["origin"] for name, timing in described.items()} == {
+            "door": "arrival",
+            "weather": "arrival",
+        }

@@ -104,12 +104,14 @@ class SimulatedClock:
             turn = 2 * np.pi * (self._grid_s / crystal.temperature_s + rng.random())
             rate += crystal.temperature_ppb * np.sin(turn)
             self._phase_ns[1:] = np.cumsum(rate[:-1])
-        for at_s, size_ns in jumps:
-            self._phase_ns[self._grid_s >= at_s] += size_ns
+        self._jumps = jumps
 
     def offset_ns(self, t_s: FloatArray) -> FloatArray:
         """Offset against true time beyond `base_ns`, shape as `t_s`."""
-        return np.interp(t_s, self._grid_s, self._phase_ns)
+        offset_ns: FloatArray = np.interp(t_s, self._grid_s, self._phase_ns)
+        for at_s, size_ns in self._jumps:
+            offset_ns = offset_ns + size_ns * (t_s >= at_s)
+        return offset_ns
 
 
 def frequency_noise(crystal: Crystal, rng: np.random.Generator, num: int) -> FloatArray:

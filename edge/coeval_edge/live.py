@@ -1,0 +1,159 @@
+"""A live node's streams: each source read in a thread of its own, all into the node's queue.
+
+A source that is lost is opened again; what it says goes to the log when it changes.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from coeval.errors import BadConfig
+from coeval.manifest import StreamSpec
+from coeval.samples import Sample
+from coeval.topics import check_id
+from coeval_edge.kernel_clocks import read_node_clock
+from coeval_edge.replay import Reading
+from coeval_edge.sources.errors import SourceUnusable
+from coeval_edge.sources.file_tail import FileTail, FileTailConfig
+from coeval_edge.sources.lines import LineModality
+from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
+from coeval_edge.sources.serial_port import SerialConfig, SerialPort
+from coeval_edge.sources.timing import Timing
+
+logger = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 0.5
+REOPEN_S = 5.0
+
+
+class LiveSource(Protocol):
+    """Something that is read as things happen."""
+
+    timing: Timing
+    """Where its stamps come from."""
+
+    def read(self, timeout_s: float) -> list[Sample]:
+        """What happened, waiting up to `timeout_s` for anything."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesConfig:
+    """A live node's streams, by kind and by the stream's name."""
+
+    file: Mapping[str, FileTailConfig] = field(default_factory=dict)
+    """Files that something appends lines to."""
+    mqtt: Mapping[str, MqttTopicConfig] = field(default_factory=dict)
+    """MQTT topics."""
+    serial: Mapping[str, SerialConfig] = field(default_factory=dict)
+    """Serial ports whose devices print lines; needs the `serial` extra."""
+
+    def __post_init__(self) -> None:
+        names = [*self.file, *self.mqtt, *self.serial]
+        for name in names:
+            check_id(name, what=f"stream {name!r}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadConfig(f"two streams are called {twice[0]!r}; give one another name")
+
+    def openers(self) -> Iterator[tuple[str, LineModality, Callable[[], LiveSource]]]:
+        """Name and modality of every stream, and what opens its source."""
+        for name, tail in self.file.items():
+            yield name, tail.modality, partial(FileTail, tail)
+        for name, topic in self.mqtt.items():
+            yield name, topic.modality, partial(MqttTopic, topic)
+        for name, port in self.serial.items():
+            yield name, port.modality, partial(SerialPort, port)
+
+
+class LiveStreams:
+    """Reads all sources until told to stop."""
+
+    def __init__(self, config: SourcesConfig, node: str) -> None:
+        """Open every source once, so that what cannot be used is said at once.
+
+        Raises:
+            SourceUnusable: one of its kinds, with what to do.
+        """
+        self._node = node
+        self._sources: list[tuple[StreamSpec, LiveSource, Callable[[], LiveSource]]] = []
+        try:
+            for name, modality, opener in config.openers():
+                spec = StreamSpec(id=name, node=node, modality=modality, file="")
+                self._sources.append((spec, opener(), opener))
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def streams(self) -> list[tuple[StreamSpec, Timing]]:
+        """The streams, and where their stamps come from."""
+        return [(spec, source.timing) for spec, source, _ in self._sources]
+
+    def read_all(self, put: Callable[[Reading], bool], stop: threading.Event) -> None:
+        """Read until `stop` is set; blocks.
+
+        Args:
+            put: takes a reading; False: nobody wants more. Called from several threads.
+            stop: ends it.
+        """
+        threads = [
+            threading.Thread(
+                target=self._follow,
+                args=(spec, source, opener, put, stop),
+                name=f"coeval[{self._node}].{spec.id}",
+            )
+            for spec, source, opener in self._sources
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def close(self) -> None:
+        """Give all sources back."""
+        for _, source, _ in self._sources:
+            source.close()
+
+    def _follow(
+        self,
+        spec: StreamSpec,
+        source: LiveSource,
+        opener: Callable[[], LiveSource],
+        put: Callable[[Reading], bool],
+        stop: threading.Event,
+    ) -> None:
+        try:
+            while not stop.is_set():
+                try:
+                    for sample in source.read(READ_TIMEOUT_S):
+                        now_node_ns = read_node_clock()
+                        if not put(Reading(stream=spec, sample=sample, now_node_ns=now_node_ns)):
+                            return
+                except SourceUnusable as exc:
+                    logger.warning(
+                        "source lost node=%s stream=%s reason=%s", self._node, spec.id, exc
+                    )
+                    source.close()
+                    source = self._opened_again(spec, opener, stop) or source
+        finally:
+            source.close()
+
+    def _opened_again(
+        self, spec: StreamSpec, opener: Callable[[], LiveSource], stop: threading.Event
+    ) -> LiveSource | None:
+        """The source once it is there again; None where told to stop before."""
+        while not stop.wait(REOPEN_S):
+            try:
+                source = opener()
+            except SourceUnusable as exc:
+                logger.debug("source still lost stream=%s reason=%s", spec.id, exc)
+                continue
+            logger.info("source is back node=%s stream=%s", self._node, spec.id)
+            return source
+        return None

@@ -1,0 +1,108 @@
+"""Lines from a serial port: arrival, less the time that the bytes took on the wire."""
+
+import math
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coeval.errors import BadConfig
+from coeval.samples import Sample
+from coeval.time import NS_PER_S, NodeNs
+from coeval_edge.kernel_clocks import read_node_clock
+from coeval_edge.sources.errors import (
+    SourceAbsent,
+    SourceBusy,
+    SourceForbidden,
+    SourceLost,
+    SourceUnusable,
+    named,
+)
+from coeval_edge.sources.lines import LineModality, LineParser, LineSplitter
+from coeval_edge.sources.timing import Timing
+
+BITS_PER_BYTE = 10
+"""Start, eight of data, stop."""
+ADAPTER_NS = 1e6
+"""A USB adapter holds bytes for about its latency timer: 1 ms where set so (`coeval doctor`)."""
+
+ADVICE = {
+    SourceAbsent: "plug it in; `coeval doctor` lists the ports there are",
+    SourceForbidden: "sudo usermod -aG dialout $USER, then log in again",
+    SourceBusy: "another program has it open: sudo fuser -v on the port names it",
+    SourceUnusable: "is it a serial port?",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialConfig:
+    """A serial port whose device prints lines."""
+
+    port: str
+    """The device, as `/dev/ttyUSB0`."""
+    baud: int = 115_200
+    """Bits a second."""
+    modality: LineModality = "metadata"
+    """`metadata`: a line's numbers are channels; `text`: every line is an event."""
+
+    def __post_init__(self) -> None:
+        if not 50 <= self.baud <= 20_000_000:
+            raise BadConfig(f"baud must lie within 50…20000000, got {self.baud}")
+        if self.modality not in ("text", "metadata"):
+            raise BadConfig(f"modality must be text or metadata, got {self.modality!r}")
+
+
+class SerialPort:
+    """Reads one port; needs pyserial."""
+
+    def __init__(
+        self, config: SerialConfig, *, clock_ns: Callable[[], NodeNs] = read_node_clock
+    ) -> None:
+        """Open the port.
+
+        Raises:
+            SourceUnusable: one of its kinds, with what to do.
+        """
+        import serial
+
+        self.byte_ns = BITS_PER_BYTE * NS_PER_S / config.baud
+        """Time of one byte on the wire."""
+        self.timing = Timing(
+            origin="arrival",
+            latency_ns=ADAPTER_NS / 2,
+            sigma_ns=ADAPTER_NS / math.sqrt(12.0),
+            how=f"when a line's end arrived, less the bytes after it at {config.baud} baud and "
+            "half a USB adapter's millisecond",
+        )
+        self.parser = LineParser(config.modality)
+        """Counts what became of the lines."""
+        self._config, self._clock_ns = config, clock_ns
+        self._splitter = LineSplitter()
+        try:
+            self._port = serial.Serial(config.port, config.baud, timeout=0, exclusive=True)
+        except OSError as exc:  # pyserial's own error is one
+            raise named(exc, doing=f"open {config.port}", advice=ADVICE, is_opening=True) from exc
+
+    def read(self, timeout_s: float) -> list[Sample]:
+        """The lines that arrive within `timeout_s`, as soon as there is any.
+
+        Raises:
+            SourceLost: the device was unplugged.
+        """
+        try:
+            if not select.select([self._port.fd], [], [], timeout_s)[0]:
+                return []
+            data = self._port.read(max(self._port.in_waiting, 1))
+            arrived_ns = self._clock_ns()
+        except OSError as exc:
+            raise SourceLost(
+                f"serial port {self._config.port}: lost ({exc}); is it still plugged in?"
+            ) from exc
+        found = []
+        for line, num_after in self._splitter.push(data):
+            t_node_ns = arrived_ns - round(num_after * self.byte_ns + self.timing.latency_ns)
+            found.append(self.parser.parse(line.rstrip("\r"), t_node_ns))
+        return [sample for sample in found if sample is not None]
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
