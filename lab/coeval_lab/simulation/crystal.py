@@ -16,16 +16,22 @@ FLICKER_TIMES_S = (1.0, 10.0, 100.0, 1000.0)
 FLICKER_SHARE = 1.25
 """Standard deviation of each of them over the Allan deviation that all of them add up to."""
 OFFSET_SIGMA_S = 3.0
+HEATING_RISE = 0.2
+"""Share of a thermostat's period for which it heats."""
+INVERSIONS = 4
+"""A reading's instant is found to 1e-4 (the largest rate) of the last guess's error each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crystal:
     """What a kind of oscillator does. Fractional frequencies in ppb (1e-9).
 
-    Allan deviations are of the order that J. Vig's tutorial (Quartz Crystal Resonators and
-    Oscillators, 2016) gives: about 1e-9 at 1 s for TCXOs, some 1e-9 to 1e-8 for uncompensated
-    crystals, whose rate moves by a few 0.1 ppm with the room's temperature; chrony's documentation
-    has computers' clocks wander by about 0.1 to 1 ppm.
+    Published: a TCXO has an Allan deviation of 1e-9 to 1e-8 at 1 s and a floor of 1e-9 from 1 to
+    100 s (M. Lombardi in The Mechatronics Handbook, CRC 2002, table of oscillator types). Without
+    GPS for 2 h 29 min in a room steady to 0.4 °C a PC's clock went 19 ppb astray and a TCXO 7 ppb
+    (D. Drown, blog.dan.drown.org/drift); a Raspberry Pi 3's rate moved by 6 ppm with a room's
+    temperature in a day (raspberrypi.stackexchange.com/questions/74482). For the short term of
+    uncompensated crystals and ceramic resonators no figure was found: those are assumptions.
     """
 
     name: str
@@ -42,6 +48,12 @@ class Crystal:
     """Amplitude of the rate's swing as heating and fans come and go."""
     temperature_s: float
     """Period of that swing."""
+    heating_ppb: float = 0.0
+    """Height of the sawtooth that a thermostat makes: fast up, slowly down …"""
+    heating_s: float = 900.0
+    """… with this period."""
+    ageing_ppb_per_day: float = 0.0
+    """The rate's steady drift."""
 
 
 USB = Crystal(
@@ -84,6 +96,7 @@ class SimulatedClock:
         *,
         seconds: float,
         jumps: tuple[tuple[float, float], ...] = (),
+        rate_steps: tuple[tuple[float, float], ...] = (),
     ) -> None:
         """Let a clock live.
 
@@ -92,6 +105,7 @@ class SimulatedClock:
             rng: draws its life.
             seconds: how long it is simulated.
             jumps: steps of the clock as (instant s, size ns).
+            rate_steps: steps of its rate as (instant s, size ppb).
         """
         self._grid_s = np.arange(0.0, seconds + 2.0)
         self._phase_ns = np.zeros(len(self._grid_s))
@@ -103,7 +117,13 @@ class SimulatedClock:
             rate += rng.normal() * crystal.rate_sigma_ppb
             turn = 2 * np.pi * (self._grid_s / crystal.temperature_s + rng.random())
             rate += crystal.temperature_ppb * np.sin(turn)
+            rate += crystal.ageing_ppb_per_day * self._grid_s / 86_400
+            if crystal.heating_ppb:
+                turns = self._grid_s / crystal.heating_s + rng.random()
+                rate += crystal.heating_ppb * (sawtooth(turns) - 0.5)
             self._phase_ns[1:] = np.cumsum(rate[:-1])
+        for at_s, size_ppb in rate_steps:
+            self._phase_ns += size_ppb * np.maximum(self._grid_s - at_s, 0.0)
         self._jumps = jumps
 
     def offset_ns(self, t_s: FloatArray) -> FloatArray:
@@ -112,6 +132,30 @@ class SimulatedClock:
         for at_s, size_ns in self._jumps:
             offset_ns = offset_ns + size_ns * (t_s >= at_s)
         return offset_ns
+
+    def true_s(self, reading_ns: FloatArray) -> FloatArray:
+        """True instants of readings beyond `base_ns`: the other way of `t + offset`.
+
+        Where the clock jumps, a reading it skipped has no instant and one it showed twice has two:
+        then it is one near the jump.
+
+        Args:
+            reading_ns: readings less `base_ns`, shape (n,).
+
+        Returns:
+            True seconds, shape (n,).
+        """
+        t_s: FloatArray = reading_ns * 1e-9
+        for _ in range(INVERSIONS):
+            t_s = (reading_ns - self.offset_ns(t_s)) * 1e-9
+        return t_s
+
+
+def sawtooth(turns: FloatArray) -> FloatArray:
+    """0 … 1: up for HEATING_RISE of each turn, down for the rest; shape as `turns`."""
+    phase = turns % 1.0
+    sides: FloatArray = np.minimum(phase / HEATING_RISE, (1.0 - phase) / (1.0 - HEATING_RISE))
+    return sides
 
 
 def frequency_noise(crystal: Crystal, rng: np.random.Generator, num: int) -> FloatArray:

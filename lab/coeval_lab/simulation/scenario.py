@@ -5,13 +5,15 @@ server, and share content. Sign: offset = n − ref; positive: n is fast.
 """
 
 import heapq
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from coeval.evidence import SERVER, UTC, Evidence
 from coeval.network import Exchange, ExchangeFilter
+from coeval.pps import PpsJudge
+from coeval.time import NS_PER_S, NodeNs
 from coeval_lab.simulation.crystal import PI, Crystal, FloatArray, SimulatedClock
 from coeval_lab.simulation.stamps import (
     UNEVEN_LAN,
@@ -19,6 +21,7 @@ from coeval_lab.simulation.stamps import (
     Path,
     PulseErrors,
     content_errors,
+    extra_pulses,
     path_delays,
     pulse_errors,
 )
@@ -49,6 +52,8 @@ class Scenario:
     """Time between exchanges."""
     content_s: float = 10.0
     """Time between content windows."""
+    pulses: PulseErrors = field(default_factory=PulseErrors)
+    """How the nodes stamp PPS edges; with spurious or doubled ones the nodes' judge is asked."""
     no_pulses: Span | None = None
     """GPS is lost on node n."""
     no_network: Span | None = None
@@ -58,10 +63,16 @@ class Scenario:
     lie_from_s: float | None = None
     """From here on the PPS of node n marks the wrong instant …"""
     lie_ns: float = 50e6
-    """… by this much."""
+    """… by this much …"""
+    lie_ppb: float = 0.0
+    """… and by this much more every second."""
     jump_at_s: float | None = None
     """The clock of node n steps here …"""
     jump_ns: float = 50e6
+    """… by this much."""
+    rate_step_at_s: float | None = None
+    """The rate of node n's clock steps here …"""
+    rate_step_ppb: float = 5_000.0
     """… by this much."""
 
 
@@ -80,9 +91,18 @@ class SimulatedSession:
         jumps: tuple[tuple[float, float], ...] = ()
         if scenario.jump_at_s is not None:
             jumps = ((scenario.jump_at_s, scenario.jump_ns),)
+        rate_steps: tuple[tuple[float, float], ...] = ()
+        if scenario.rate_step_at_s is not None:
+            rate_steps = ((scenario.rate_step_at_s, scenario.rate_step_ppb),)
         self.clocks = {
             "ref": SimulatedClock(scenario.crystal, rng, seconds=scenario.seconds),
-            "n": SimulatedClock(scenario.crystal, rng, seconds=scenario.seconds, jumps=jumps),
+            "n": SimulatedClock(
+                scenario.crystal,
+                rng,
+                seconds=scenario.seconds,
+                jumps=jumps,
+                rate_steps=rate_steps,
+            ),
             SERVER: SimulatedClock(PI, rng, seconds=scenario.seconds),
         }
         self._seed = seed
@@ -93,6 +113,12 @@ class SimulatedSession:
         parts = np.round(t_s * 1e9 + own.offset_ns(t_s)).astype(np.int64)
         reading: list[int] = (parts + (EPOCH_NS + own.base_ns)).tolist()
         return reading
+
+    def true_s(self, clock: str, readings_ns: Sequence[int]) -> FloatArray:
+        """True instants (s) of a clock's readings: the other way of `reads`."""
+        own = self.clocks[clock]
+        base_ns = EPOCH_NS + own.base_ns
+        return own.true_s(np.array([reading - base_ns for reading in readings_ns], np.float64))
 
     def truth_ns(self, t_s: float, *, second: str = "n", first: str = "ref") -> int:
         """Offset of one clock against another."""
@@ -132,20 +158,41 @@ class SimulatedSession:
             if through and not is_within(end_s, s.no_network)
         ]
 
-    def _pulses(self, node: str) -> Iterator[tuple[float, Evidence]]:
+    def pulse_stamps(self, node: str) -> list[tuple[float, int]]:
+        """Every pulse that the node's kernel stamps: true instant, and stamp on its clock."""
         s, rng = self.scenario, np.random.default_rng([self._seed, 2, node == "n"])
         t_s = np.arange(1.0, s.seconds)
-        errors, is_seen = pulse_errors(PulseErrors(), rng, len(t_s))
-        for second, stamp, error, seen in zip(
-            t_s, self.reads(node, t_s), errors, is_seen, strict=True
-        ):
-            if not seen or (node == "n" and is_within(second, s.no_pulses)):
+        errors, is_seen = pulse_errors(s.pulses, rng, len(t_s))
+        pulses = [
+            (second, stamp + round(error))
+            for second, stamp, error, seen in zip(
+                t_s.tolist(), self.reads(node, t_s), errors, is_seen, strict=True
+            )
+            if seen
+        ]
+        if s.pulses.spurious or s.pulses.doubled:
+            extra_s = extra_pulses(s.pulses, rng, len(t_s))
+            pulses += zip(extra_s.tolist(), self.reads(node, extra_s), strict=True)
+            pulses.sort()
+        return [
+            (at_s, stamp)
+            for at_s, stamp in pulses
+            if node != "n" or not is_within(at_s, s.no_pulses)
+        ]
+
+    def _pulses(self, node: str) -> Iterator[tuple[float, Evidence]]:
+        s = self.scenario
+        judge = PpsJudge() if s.pulses.spurious or s.pulses.doubled else None
+        for at_s, t_node_ns in self.pulse_stamps(node):
+            if judge is not None and judge.push(NodeNs(t_node_ns)).verdict != "good":
                 continue
-            lies = node == "n" and s.lie_from_s is not None and second >= s.lie_from_s
-            t_node_ns = stamp + round(error)
-            utc_ns = EPOCH_NS + round(second * 1e9) - (round(s.lie_ns) if lies else 0)
+            second = round(at_s)
+            lie_ns = 0.0
+            if node == "n" and s.lie_from_s is not None and second >= s.lie_from_s:
+                lie_ns = s.lie_ns + s.lie_ppb * (second - s.lie_from_s)
+            utc_ns = EPOCH_NS + second * NS_PER_S - round(lie_ns)
             yield (
-                second,
+                at_s,
                 Evidence(
                     kind="hardware",
                     source=f"pps/{node}",
