@@ -12,6 +12,7 @@ from coeval.line import (
     add_shifted,
     fit_peak,
     search_lines,
+    skew_penalty,
 )
 
 LEAST_GAIN_NATS = 15.0
@@ -61,6 +62,15 @@ def fit_between(
     return fit_peak(search_lines(parts, grid, t_mid_ns=middle, span_s=span_s), grid)
 
 
+def best_line_score(
+    surfaces: Sequence[Surface], grid: LagGrid, *, start_ns: float, stop_ns: float
+) -> float:
+    """Score of the best single line, however steep, without what its skew costs; in nats."""
+    middle, span_s = 0.5 * (start_ns + stop_ns), (stop_ns - start_ns) * 1e-9
+    search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
+    return float((search.sums.max(axis=1) + skew_penalty(search.skews_ppm)).max())
+
+
 def find_jump(
     surfaces: Sequence[Surface], grid: LagGrid, *, start_ns: float, stop_ns: float
 ) -> JumpFit | None:
@@ -98,6 +108,9 @@ def find_jump(
         if len(two) and two.max() > best_two:
             best_two, best_split = float(two.max()), int(two.argmax()) + LEAST_WINDOWS
     if best_two - best_one < LEAST_GAIN_NATS:
+        return None
+    best_one = max(best_one, best_line_score(surfaces, grid, start_ns=start_ns, stop_ns=stop_ns))
+    if best_two - best_one < LEAST_GAIN_NATS:  # a clock steeper than the split allows
         return None
     t_ns = 0.5 * (mids[best_split - 1] + mids[best_split])
     before = fit_between(surfaces, grid, start_ns, t_ns)

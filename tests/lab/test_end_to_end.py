@@ -340,7 +340,7 @@ def test_exchanges_over_a_broker_find_live_clocks_within_what_they_state(kind: K
         known = book.clocks.difference("right", "fast")
         assert known is not None
         offset_ns, ci95_ns = known
-        assert abs(offset_ns - ahead_ns) <= ci95_ns
+        assert abs(offset_ns - ahead_ns) <= 2 * ci95_ns  # one run in twenty is outside once that
         assert ci95_ns < 20_000_000
         assert book.clocks.difference(SERVER, "right") is not None
 
@@ -431,7 +431,7 @@ def test_live_nodes_without_any_stream_are_told_their_clocks(kind: Kind) -> None
         wait_until(is_told, "the clock of a live node")
         clock = watcher.said("clock/roof")[-1]
         assert clock["evidence"] == ["network"]
-        assert abs(clock["offset_s"]) <= clock["ci95_s"] < 0.05
+        assert abs(clock["offset_s"]) <= 2 * clock["ci95_s"] < 0.1
         for node in running:
             node.stop.set()
             node.join()
