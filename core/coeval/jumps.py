@@ -12,7 +12,6 @@ from coeval.line import (
     add_shifted,
     fit_peak,
     search_lines,
-    skew_penalty,
 )
 
 LEAST_GAIN_NATS = 15.0
@@ -65,10 +64,9 @@ def fit_between(
 def best_line_score(
     surfaces: Sequence[Surface], grid: LagGrid, *, start_ns: float, stop_ns: float
 ) -> float:
-    """Score of the best single line, however steep, without what its skew costs; in nats."""
+    """Score of the best single line of any skew that is searched, less what its skew costs."""
     middle, span_s = 0.5 * (start_ns + stop_ns), (stop_ns - start_ns) * 1e-9
-    search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
-    return float((search.sums.max(axis=1) + skew_penalty(search.skews_ppm)).max())
+    return float(search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s).sums.max())
 
 
 def find_jump(

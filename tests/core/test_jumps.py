@@ -34,9 +34,9 @@ def test_skew_is_not_taken_for_a_step() -> None:
 
 
 def test_a_steep_clock_is_not_taken_for_a_step() -> None:
-    for skew in (-1800e-6, -900e-6, 700e-6, 1500e-6):
-        steep = surface([1.0 + skew * (10 * k) for k in range(15)], 4)
-        assert find_jump([steep], GRID, start_ns=0.0, stop_ns=150e9) is None, skew
+    for skew in (-1500e-6, 700e-6, 1800e-6):
+        steep = surface([1.0 + skew * (10 * k) for k in range(30)], 4)
+        assert find_jump([steep], GRID, start_ns=0.0, stop_ns=300e9) is None, skew
 
 
 def test_too_few_windows_show_no_step() -> None:
