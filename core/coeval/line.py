@@ -98,11 +98,6 @@ def skew_grid(span_s: float, step_s: float, largest_ppm: float) -> NDArray[np.fl
     return spacing * np.arange(-count, count + 1, dtype=np.float64)
 
 
-def skew_penalty(skews_ppm: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What a line's score loses for its skew, in nats: steep clocks are rare."""
-    return np.asarray(0.5 * (skews_ppm / TYPICAL_SKEW_PPM) ** 2, np.float64)
-
-
 def search_lines(
     surfaces: Sequence[Surface],
     grid: LagGrid,
@@ -128,7 +123,7 @@ def search_lines(
             drift = skew * 1e-6 * (surface.mids_ns[used] - t_mid_ns) / grid.step_ns
             for w, shift in zip(used, drift, strict=True):
                 add_shifted(sums[k], surface.scores[w], shift)
-    sums -= skew_penalty(skews).astype(np.float32)[:, None]
+    sums -= (0.5 * (skews / TYPICAL_SKEW_PPM) ** 2).astype(np.float32)[:, None]
     return LineSearch(t_mid_ns=t_mid_ns, skews_ppm=skews, sums=sums)
 
 
