@@ -58,7 +58,7 @@ class LowestRoundTrip:
     does with those of a whole recording, a straight line of least Huber loss over all so far.
 
     Different here: liblsl sends its eight within half a second, every two seconds; the exchanges
-    it is given are one a second, for all methods the same, so it has a sixteenth of what it would
+    it is given are one a second, for all methods the same, so it has a quarter of what it would
     ask for.
     """
 
