@@ -26,6 +26,7 @@ from coeval_lab.simulation.stamps import (
     held_ns,
     path_delays,
 )
+from coeval_lab.simulation.tune_oscillators import TAUS_S, allan_deviation
 
 STILL = Crystal(
     name="still",
@@ -49,6 +50,26 @@ def test_a_reading_leads_back_to_its_instant(crystal: Crystal) -> None:
     t_s = np.linspace(0.5, 299.5, 500)
     back = session.true_s("n", session.reads("n", t_s))
     assert np.abs(back - t_s).max() < 2e-9
+
+
+@pytest.mark.parametrize(("name", "published_ppb"), [("pi", 19.0), ("tcxo", 7.0)])
+def test_clocks_left_alone_go_astray_in_the_order_that_was_measured(
+    name: str, published_ppb: float
+) -> None:
+    # GPS lost for 2 h 29 min: blog.dan.drown.org/drift. One measurement each, so an order only.
+    astray = []
+    for seed in range(20):
+        clock = SimulatedClock(CRYSTALS[name], np.random.default_rng([3, seed]), seconds=9600.0)
+        before, during = rates_ppb(clock, np.array([0.0, 600.0, 9540.0]))
+        astray.append(abs(during - before))
+    assert published_ppb / 5 < np.median(astray) < published_ppb * 5
+
+
+def test_a_tcxo_is_as_steady_as_the_handbook_has_it() -> None:
+    # 1e-9 to 1e-8 at 1 s, floor 1e-9 (Lombardi, The Mechatronics Handbook, 2002).
+    deviation = dict(zip(TAUS_S, allan_deviation(CRYSTALS["tcxo"], seed=3), strict=True))
+    assert 1.0 <= deviation[1] <= 10.0
+    assert 0.5 <= min(deviation.values()) <= 2.0
 
 
 def test_a_step_of_the_rate_bends_the_clock_and_does_not_break_it() -> None:
