@@ -29,8 +29,8 @@ class Crystal:
     Published: a TCXO has an Allan deviation of 1e-9 to 1e-8 at 1 s and a floor of 1e-9 from 1 to
     100 s (M. Lombardi in The Mechatronics Handbook, CRC 2002, table of oscillator types). Without
     GPS for 2 h 29 min in a room steady to 0.4 °C a PC's clock went 19 ppb astray and a TCXO 7 ppb
-    (D. Drown, blog.dan.drown.org/drift); a Raspberry Pi 3's rate moved by 6 ppm with a room's
-    temperature in a day (raspberrypi.stackexchange.com/questions/74482). For the short term of
+    (D. Drown, blog.dan.drown.org/drift); a Raspberry Pi 3's rate moved by 6 ppm with the
+    room's temperature (raspberrypi.stackexchange.com/questions/74482). For the short term of
     uncompensated crystals and ceramic resonators no figure was found: those are assumptions.
     """
 

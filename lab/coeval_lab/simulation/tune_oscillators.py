@@ -25,7 +25,7 @@ PUBLISHED = """Published, to compare: TCXOs have 1 to 10 ppb at 1 s and a floor 
 100 s (M. Lombardi in The Mechatronics Handbook, CRC 2002); the tcxo here is at the good end, and
 its floor is about half of that. For `usb` and `pi` no Allan deviation was found in print; their
 short-term figures are assumptions, and their swing with temperature, which decides from 50 s on,
-is smaller than the 6 ppm a day that a Raspberry Pi 3 was seen to move
+is smaller than the 6 ppm that the room made of a Raspberry Pi 3
 (raspberrypi.stackexchange.com/questions/74482). Left alone for 2 h 29 min, a PC went 19 ppb
 astray and a TCXO 7 ppb (blog.dan.drown.org/drift): a test holds pi and tcxo to that order."""
 
