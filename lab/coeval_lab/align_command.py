@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from coeval.align import NodeEstimate
 from coeval.errors import BadConfig, BadRecording
 from coeval_edge.aligned import write_aligned
 from coeval_edge.recording import open_recording
 from coeval_lab.align import Alignment, align_recording, alignment_to_json, node_segments
+from coeval_lab.disagreements import disagreements
 
 LARGEST_MAX_OFFSET_S = 3600.0
 """Time and memory grow with it; clocks a time zone apart are met by their recordings' starts."""
@@ -40,6 +42,11 @@ WHAT_HELPS = {
     Method.hardware: "no hardware evidence (pps, edges) ties them to the reference.",
     Method.network: "no network evidence (exchange) ties them to the reference.",
 }
+CONTENT_METHODS = (Method.joint, Method.content)
+NOTHING_TO_ALIGN = (
+    "the recording has one node, so one clock: nothing to align. Import the files of several "
+    "devices together, or give their streams nodes of their own."
+)
 
 
 def align(
@@ -79,7 +86,7 @@ def align(
             max_offset_s=max_offset,
             progress=lambda share: bar.update(task, completed=share),
         )
-    notes: list[str] = []
+    notes = [f"warning: {line}" for line in disagreements(alignment.estimate)]
     if plot is not None:
         from coeval_lab.align_plot import plot_alignment  # matplotlib only where it is asked for
 
@@ -118,12 +125,25 @@ def check_targets(out: Path | None, plot: Path | None) -> None:
         raise BadRecording(f"{out}: is there already; give a new or empty folder")
 
 
+def skew_text(node: NodeEstimate) -> str:
+    """A skew with its interval, to the digit that the interval leaves."""
+    if node.line is None:
+        return "–"
+    ppm = node.line.skew_ppb * 1e-3
+    if node.skew_ci95_ppb is None:
+        return f"{ppm:+z.2f}"
+    ci95_ppm = node.skew_ci95_ppb * 1e-3
+    digits = 0 if ci95_ppm >= 10 else 2 if ci95_ppm >= 0.1 else 4
+    return f"{ppm:+z.{digits}f} ± {ci95_ppm:.{digits}f}"
+
+
 def print_table(alignment: Alignment, *, method: Method) -> None:
     """The estimate for people, and what may help where there is none."""
     estimate = alignment.estimate
     table = Table(title=f"clocks against {escape(estimate.reference)} (positive: the node is fast)")
     for heading in ("node", "status", "offset s", "± 95% s", "skew ppm", "jumps", "evidence"):
-        table.add_column(heading, justify="left" if heading in ("node", "status") else "right")
+        is_text = heading in ("node", "status")
+        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
     for name, node in estimate.nodes.items():
         known = node.line is not None and node.ci95_ns is not None
         table.add_row(
@@ -131,13 +151,25 @@ def print_table(alignment: Alignment, *, method: Method) -> None:
             f"[{STATUS_STYLE[node.status]}]{node.status}[/]",
             f"{node.line.offset_ns * 1e-9:+.6f}" if known and node.line else "–",
             f"{node.ci95_ns * 1e-9:.6f}" if node.ci95_ns is not None else "–",
-            f"{node.line.skew_ppb * 1e-3:+.2f}" if node.line else "–",
+            skew_text(node),
             ", ".join(f"{jump.delta_ns * 1e-9:+.3f}" for jump in node.jumps) or "none",
             ", ".join(node.evidence) or "none",
         )
     console = Console()
     console.print(table)
+    with_content = {track.node for track in alignment.tracks}
     unsure = [name for name, node in estimate.nodes.items() if node.status != "locked"]
+    bare = [name for name in unsure if name not in with_content and method in CONTENT_METHODS]
+    if not estimate.nodes:
+        console.print(NOTHING_TO_ALIGN, highlight=False, markup=False)
+    if bare:
+        console.print(
+            f"no offset for {', '.join(bare)}: no stream and no evidence that ties them to the "
+            "reference.",
+            highlight=False,
+            markup=False,
+        )
+    unsure = [name for name in unsure if name not in bare]
     if unsure:
         console.print(
             f"no offset for {', '.join(unsure)}: {WHAT_HELPS[method]}",

@@ -208,6 +208,48 @@ def test_joint_is_the_default_and_takes_the_surest_evidence_of_all(
     assert wrist["ci95_s"] < 1e-5
 
 
+def test_content_that_contradicts_the_hardware_is_said(align: Align, tmp_path: Path) -> None:
+    second_off = {"cam": {"pps": pps(0.0)}, "wrist": {"pps": pps(WRIST_BY_CONTENT_S + 1.0)}}
+    _, out, err = align(make(tmp_path / "wrong", evidence=second_off), "--json")
+    assert json.loads(out)["nodes"]["wrist"]["evidence"] == ["hardware"]
+    assert "content of cam and wrist contradicts" in err
+    assert re.search(r"by content wrist is -(1\.00|0\.99)\d s from what is stated", err)
+    right = {"cam": {"pps": pps(0.0)}, "wrist": {"pps": pps(WRIST_BY_CONTENT_S)}}
+    assert align(make(tmp_path / "right", evidence=right), "--json")[2] == ""
+
+
+def test_the_table_says_how_sure_a_skew_is_and_gives_names_in_full(
+    align: Align, tmp_path: Path
+) -> None:
+    name = "wrist-of-the-left-arm-with-a-long-name"
+    _, out, _ = align(make(tmp_path / "rec", names=("cam", name)))
+    assert re.search(r"[+-]\d+ ± \d+ ", out)
+    first_column = "".join(row.split("│")[1].strip() for row in out.splitlines() if "│" in row)
+    assert first_column == name
+
+
+def test_one_node_alone_is_told_that_there_is_nothing_to_align(
+    align: Align, recording: Path
+) -> None:
+    manifest = json.loads((recording / "recording.json").read_text(encoding="utf-8"))
+    manifest |= {"nodes": {"cam": {}}, "streams": manifest["streams"][:1], "truth": None}
+    (recording / "recording.json").write_text(json.dumps(manifest), encoding="utf-8")
+    code, out, _ = align(recording)
+    assert code == 0
+    assert "one node, so one clock: nothing to align" in " ".join(out.split())
+
+
+def test_a_node_without_streams_is_not_told_that_its_content_is_too_little(
+    align: Align, recording: Path
+) -> None:
+    manifest = json.loads((recording / "recording.json").read_text(encoding="utf-8"))
+    manifest["nodes"]["probe"] = {}
+    (recording / "recording.json").write_text(json.dumps(manifest), encoding="utf-8")
+    said = " ".join(align(recording)[1].split())
+    assert "no offset for probe: no stream and no evidence" in said
+    assert "content does not tell" not in said
+
+
 def test_edges_of_a_line_that_two_nodes_share_are_hardware_evidence(
     align: Align, tmp_path: Path
 ) -> None:
