@@ -1,45 +1,23 @@
-"""What the emulated machine boots: Debian's stock arm64 kernel, Python, and the node's own code.
+"""What the emulated machine boots: the cached system, and over it the node's code as it is now."""
 
-Kernel and packages are downloaded once, from Debian and PyPI by their ordinary clients, into a
-cache folder; each run adds the code as it is now. Nothing of the guest is executed on this machine.
-"""
-
-import hashlib
-import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from .archive import Archive
+from .guest_base import CannotBuild, cached_base, run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-CACHE = Path(os.environ.get("COEVAL_KERNEL_CACHE", ROOT / ".cache" / "kernel"))
-MIRROR = os.environ.get("COEVAL_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-KERNEL_SUITE = "bookworm-backports"
-"""Linux 6.12, the first of Debian's with PPS_CLIENT_GPIO."""
-PACKAGES = ("busybox-static", "python3-minimal", "libpython3-stdlib")
-WHEELS = ("gpiod>=2.1", "numpy>=1.26")
-MODULES = ("pps-gpio", "pps-ldisc")
-UNUSED = re.compile(
-    r"^(usr/share/|var/|etc/(?!ld)|usr/lib/aarch64-linux-gnu/(gconv|perl)|usr/sbin/)"
-    r"|/(ensurepip|idlelib|lib2to3|pydoc_data|tkinter|turtledemo|unittest|distutils)/"
-)
 TOOLS = {
     "qemu-system-aarch64": "qemu-system-arm",
     "dtc": "device-tree-compiler",
     "dpkg-deb": "dpkg",
     "apt-get": "apt",
 }
-
-
-class CannotBuild(Exception):
-    """Something that the image is made with is missing here; the text says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,105 +56,11 @@ def build_image(folder: Path, *, machine: list[str]) -> GuestImage:
     return GuestImage(kernel=base / "vmlinuz", initrd=initrd, device_tree=device_tree)
 
 
-def cached_base() -> Path:
-    """The folder with the kernel and the guest's system, downloaded if it is not there."""
-    recipe = repr((MIRROR, KERNEL_SUITE, PACKAGES, WHEELS, MODULES, UNUSED.pattern))
-    sources = recipe.encode() + (HERE / "archive.py").read_bytes() + Path(__file__).read_bytes()
-    base = CACHE / hashlib.sha256(sources).hexdigest()[:16]
-    if (base / "base.cpio").exists():
-        return base
-    CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / ".gitignore").write_text("*\n")
-    work = CACHE / f"{base.name}.{os.getpid()}"
-    try:
-        work.mkdir()
-        download_base(work)
-        work.rename(base)
-    except subprocess.CalledProcessError as exc:
-        told = (exc.stderr or b"").decode(errors="replace").strip().splitlines()
-        raise CannotBuild(f"{exc.cmd[0]} failed: {told[-1] if told else exc}") from exc
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return base
-
-
-def download_base(work: Path) -> None:
-    """Fill `work` with `vmlinuz` and `base.cpio`."""
-    apt = apt_for_arm64(work / "apt")
-    run([*apt, "update"])
-    depends = run(
-        ["apt-cache", *apt[1:], "depends", f"linux-image-arm64/{KERNEL_SUITE}"],
-    )
-    found = re.search(r"Depends: (linux-image-\S+)", depends)
-    if found is None:
-        raise CannotBuild(f"no kernel in {KERNEL_SUITE} at {MIRROR}")
-    (debs := work / "debs").mkdir()
-    run([*apt, "download", f"{found[1]}/{KERNEL_SUITE}"], folder=debs)
-    (kernel,) = debs.glob("linux-image-*.deb")
-    run([*apt, "install", "--download-only", "--yes", *PACKAGES])
-    (wheels := work / "wheels").mkdir()
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (17, 27, 28)]
-    run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-            *("--only-binary=:all:", "--python-version=3.11", *platforms),
-            *(f"--dest={wheels}", *WHEELS),
-        ]
-    )
-
-    boot = Archive()
-    boot.package(kernel, keep=lambda path: path.startswith("boot/vmlinuz"))
-    (work / "vmlinuz").write_bytes(boot.only("vmlinuz"))
-    base = Archive()
-    for old, new in (("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")):
-        base.link(old, new)
-    for folder in ("proc", "sys", "dev", "tmp", "run", "usr/sbin"):
-        base.folder(folder)
-    for deb in sorted((work / "apt" / "archives").glob("*.deb")):
-        base.package(deb, keep=lambda path: not UNUSED.search(path))
-    for module in MODULES:
-        base.module(kernel, module, f"modules/{module}.ko")
-    for wheel in sorted(wheels.glob("*.whl")):
-        base.wheel(wheel, "site")
-    (work / "base.cpio").write_bytes(base.to_bytes())
-    for folder in ("apt", "debs", "wheels"):
-        shutil.rmtree(work / folder)
-
-
-def apt_for_arm64(folder: Path) -> list[str]:
-    """apt-get for another architecture, with all its state in a folder; needs no root."""
-    for each in ("lists/partial", "archives/partial", "empty"):
-        (folder / each).mkdir(parents=True)
-    (folder / "status").touch()
-    (folder / "sources.list").write_text(
-        "".join(
-            f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n"
-            for suite in ("bookworm", KERNEL_SUITE)
-        )
-    )
-    settings = {
-        "APT::Architecture": "arm64",
-        "APT::Architectures::": "arm64",
-        "APT::Install-Recommends": "false",
-        "APT::Sandbox::User": "",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "2",
-        "Dir::Etc::SourceList": folder / "sources.list",
-        "Dir::Etc::SourceParts": folder / "empty",
-        "Dir::State::Lists": folder / "lists",
-        "Dir::State::Status": folder / "status",
-        "Dir::Cache": folder,
-        "Dir::Cache::Archives": folder / "archives",
-    }
-    options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
-    return ["apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", *options]
-
-
 def with_pps(machine: list[str], folder: Path) -> bytes:
     """The machine's device tree, its power button replaced by two PPS lines (0 and 4)."""
     dumped = folder / "dumped.dtb"
-    dump = [part.replace("-M=virt", f"-M=virt,dumpdtb={dumped}") for part in machine]
-    run(["qemu-system-aarch64", *dump])
+    dump = [part.replace("virt,", f"virt,dumpdtb={dumped},") for part in machine]
+    run(["qemu-system-aarch64", *dump, "-nodefaults", "-nographic"])
     source = run(["dtc", "-q", "-I", "dtb", "-O", "dts", str(dumped)])
     chip = re.search(r"pl061@[^{]*\{[^}]*?phandle = <(0x[0-9a-f]+)>", source)
     assert chip is not None, "the machine has no PL061"
@@ -192,9 +76,3 @@ def with_pps(machine: list[str], folder: Path) -> bytes:
         check=True,
         capture_output=True,
     ).stdout
-
-
-def run(command: list[str], *, folder: Path | None = None) -> str:
-    """What a command prints; its failure is an exception with what it said."""
-    done = subprocess.run(command, check=True, capture_output=True, cwd=folder)
-    return done.stdout.decode()

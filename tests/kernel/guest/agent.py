@@ -1,0 +1,222 @@
+"""Runs in the guest: does what the tests ask over the console, with the node's own code.
+
+One JSON object a line each way: `{"do": name, ...}` in, `{"ok": value}` or `{"error": class,
+"says": message}` out. A reply begins with a mark, since the kernel may write to the console too.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import struct
+import sys
+import termios
+import time
+import traceback
+import tty
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from coeval.errors import CoevalError
+from coeval_edge.kernel_clocks import KernelClock, measure_difference, read_node_clock
+from coeval_edge.kernel_utc import Timex, read_utc_error_ns
+from coeval_edge.sources.errors import SourceSilent
+from coeval_edge.sources.gpio import GpioConfig, GpioSource, open_gpio
+from coeval_edge.sources.pps import PpsConfig, PpsSource, open_pps
+from coeval_edge.sources.pps_device import PARAMS, SET_PARAMS, KernelPulse
+
+MARK = "COEVAL "
+NOBODY = 65534
+LINE_DISCIPLINE_PPS = 18
+ADJ_MAXERROR, ADJ_STATUS = 0x0004, 0x0010
+
+pps: dict[str, PpsSource] = {}
+gpio: dict[str, GpioSource] = {}
+ttys: dict[str, tuple[int, int]] = {}
+
+
+def pps_open(name: str, path: str, edge: str = "assert") -> dict[str, Any]:
+    pps[name] = open_pps(PpsConfig(device=Path(path), edge=edge))
+    return {"capabilities": pps[name].device.capabilities}
+
+
+def pps_wait(name: str, count: int = 1, timeout_s: float = 10.0) -> list[dict[str, int]]:
+    """Raw pulses, each with the node's clock when the program had it."""
+
+    def one(pulse: KernelPulse) -> dict[str, int]:
+        return {
+            "sequence": pulse.sequence,
+            "t_realtime_ns": pulse.t_realtime_ns,
+            "num_overwritten": pulse.num_overwritten,
+            "woke_realtime_ns": time.time_ns(),
+        }
+
+    return [one(pps[name].device.wait(timeout_s)) for _ in range(count)]
+
+
+def pps_read(name: str, count: int = 1, timeout_s: float = 10.0) -> list[dict[str, Any] | None]:
+    """Readings as the node takes them; None for a pulse that could not be placed."""
+    found: list[dict[str, Any] | None] = []
+    for _ in range(count):
+        reading = pps[name].read(timeout_s)
+        found.append(
+            None
+            if reading is None
+            else {
+                "t_node_ns": reading.judged.t_node_ns,
+                "verdict": reading.judged.verdict,
+                "t_utc_ns": reading.t_utc_ns,
+                "woke_node_ns": read_node_clock(),
+            }
+        )
+    return found
+
+
+def pps_listen(name: str, for_s: float) -> dict[str, Any]:
+    """Read whatever comes for a while, and say what the line is."""
+    end_s = time.monotonic() + for_s
+    while time.monotonic() < end_s:
+        try:
+            pps[name].read(1.0)
+        except SourceSilent:
+            continue
+    health = pps[name].health
+    return {"state": health.state, "rate_hz": health.rate_hz, "counts": health.counts}
+
+
+def pps_state(name: str) -> dict[str, Any]:
+    return {"num_unplaced": pps[name].num_unplaced, "text": str(pps[name])}
+
+
+def pps_close(name: str) -> None:
+    pps.pop(name).device.close()
+
+
+def pps_set_mode(path: str, mode: int) -> None:
+    """Set a device's capture mode, as another program of the machine may have."""
+    fd = os.open(path, os.O_RDONLY)
+    fcntl.ioctl(fd, SET_PARAMS, bytearray(PARAMS.pack(1, mode, 0, 0, 0, 0, 0, 0)))
+    os.close(fd)
+
+
+def gpio_open(name: str, buffer_events: int = 256, **keys: Any) -> None:
+    config = GpioConfig(name=name, **keys)
+    gpio[name] = open_gpio(config, buffer_events=buffer_events)
+
+
+def gpio_read(name: str, count: int, timeout_s: float = 10.0) -> dict[str, Any]:
+    """So many edges, or what came until the time is over, and what was counted."""
+    source, edges = gpio[name], []
+    end_s = time.monotonic() + timeout_s
+    while len(edges) < count and (left_s := end_s - time.monotonic()) > 0:
+        edges += source.read(left_s)
+    return {
+        "edges": [
+            {"t_node_ns": edge.t_node_ns, "rising": edge.is_rising, "sigma_ns": edge.sigma_ns}
+            for edge in edges
+        ],
+        "read_node_ns": read_node_clock(),
+        "num_overrun": source.num_overrun,
+        "num_bounces": source.num_bounces,
+        "num_unplaced": source.num_unplaced,
+    }
+
+
+def gpio_close(name: str) -> None:
+    gpio.pop(name).close()
+
+
+def clocks() -> dict[str, int]:
+    """The node's clock now, and how far the others are from it."""
+    return {
+        "node_ns": read_node_clock(),
+        "realtime_ahead_ns": measure_difference(KernelClock.REALTIME).difference_ns,
+        "monotonic_ahead_ns": measure_difference(KernelClock.MONOTONIC).difference_ns,
+    }
+
+
+def step_realtime(seconds: float) -> None:
+    now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+    time.clock_settime_ns(time.CLOCK_REALTIME, now_ns + round(seconds * 1e9))
+
+
+def say_synchronised(max_error_us: int | None) -> int | None:
+    """Tell the kernel what a time service would; returns what the node reads of it."""
+    state = Timex()
+    state.modes = ADJ_STATUS | ADJ_MAXERROR
+    state.maxerror = max_error_us or 0
+    state.status = 0x0001 if max_error_us is not None else 0x0040
+    ctypes.CDLL(None).adjtimex(ctypes.byref(state))
+    return read_utc_error_ns()
+
+
+def write(path: str, *, text: str) -> None:
+    """Write to a file of sysfs, as an administrator would."""
+    Path(path).write_text(text)
+
+
+def chmod(path: str, mode: int) -> None:
+    os.chmod(path, mode)
+
+
+def listing(pattern: str) -> list[str]:
+    return sorted(str(path) for path in Path("/").glob(pattern.lstrip("/")))
+
+
+def tty_attach(name: str) -> None:
+    """Make a terminal a PPS source, as `ldattach pps` does with a serial port."""
+    ttys[name] = os.openpty()
+    fcntl.ioctl(ttys[name][1], termios.TIOCSETD, struct.pack("i", LINE_DISCIPLINE_PPS))
+
+
+def tty_unplug(name: str) -> None:
+    for fd in ttys.pop(name):
+        os.close(fd)
+
+
+def as_nobody(what: str, **keys: Any) -> Any:
+    """Do something as a user without any privilege; what happened comes back through a pipe."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        os.write(writing, json.dumps(answer({"do": what} | keys)).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        told = json.load(pipe)
+    os.waitpid(child, 0)
+    return told
+
+
+DO: dict[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (
+        *(pps_open, pps_wait, pps_read, pps_listen, pps_state, pps_close, pps_set_mode),
+        *(gpio_open, gpio_read, gpio_close, clocks, step_realtime, say_synchronised),
+        *(write, chmod, listing, tty_attach, tty_unplug, as_nobody),
+    )
+}
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"ok": DO[request.pop("do")](**request)}
+    except CoevalError as exc:
+        return {"error": type(exc).__name__, "says": str(exc)}
+    except Exception:
+        return {"error": "bug", "says": traceback.format_exc()}
+
+
+def main() -> None:
+    tty.setraw(sys.stdin.fileno())
+    print(f"\r\n{MARK}" + json.dumps({"ok": [sys.version, os.uname().release]}), flush=True)
+    for line in sys.stdin:
+        print(f"\r\n{MARK}" + json.dumps(answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
