@@ -18,7 +18,10 @@ TYPICAL_SKEW_PPM = 250.0
 """Standard deviation of the Gaussian prior on skew: it matters only for short recordings."""
 MOST_SKEWS = 1500
 LEAST_SPREAD_NATS = 1.0
-"""Spread of scores that are zero nearly everywhere, because only what stands out is scored."""
+"""Scores at wrong lags are taken to spread by this much at least: where only what stands out is
+scored, the rest is all but zero."""
+LEAST_LAGS = 8
+"""Among fewer lags than these nothing can stand out."""
 RIVAL_DISTANCE_S = 0.4
 """A second peak nearer than this is the same answer."""
 
@@ -143,7 +146,7 @@ def add_shifted(total: NDArray[np.float32], scores: NDArray[np.float32], shift: 
 def spread_of(curve: NDArray[np.floating]) -> float:
     """Standard deviation of a curve's values, robust against its peaks."""
     seen = curve[curve != 0]
-    if len(seen) < 8:
+    if len(seen) < LEAST_LAGS:
         return 0.0
     return float(1.4826 * np.median(np.abs(seen - np.median(seen))))
 
@@ -170,9 +173,10 @@ def fit_peak(
     column += low
     peak = float(search.sums[k, column])
     curve = search.curve
-    if peak <= 0:
+    seen = curve[curve != 0]
+    if peak <= 0 or len(seen) < LEAST_LAGS:
         return None
-    spread = spread_of(curve) or LEAST_SPREAD_NATS
+    spread = max(spread_of(curve), LEAST_SPREAD_NATS)
     rival_steps = round(RIVAL_DISTANCE_S * 1e9 / grid.step_ns)
     elsewhere = np.concatenate(
         [curve[: max(column - rival_steps, 0)], curve[column + rival_steps :]]
@@ -189,7 +193,7 @@ def fit_peak(
         if spacing
         else np.diag([covariance[0, 0] * grid.step_ns**2, TYPICAL_SKEW_PPM**2]),
         peak=peak,
-        z=(peak - (float(np.median(curve[curve != 0])) if spread_of(curve) else 0.0)) / spread,
+        z=(peak - float(np.median(seen))) / spread,
         margin=(peak - rival) / spread,
         lags_tried=int(np.count_nonzero(curve)),
     )

@@ -53,6 +53,8 @@ CHANCE_Z = 5.5
 """Half a million lags of noise reach about 5.2 standard deviations."""
 CERTAIN_Z = 30.0
 """More than this is as good as certain: no single window outvotes all others."""
+SCORED = 1e-4
+"""Marks lags that were looked at: a score of exactly 0 means that there was nothing to compare."""
 AROUND = 41
 """Lags on the coarse grid that tell how far chance reaches: one second."""
 
@@ -155,7 +157,7 @@ def sound_surface(
         power = np.convolve((around**2).mean(axis=1), np.full(AROUND, 1.0 / AROUND), mode="same")
         standing = np.abs(around).max(axis=1) / np.sqrt(np.maximum(power, 0.25))
         # Noise alone reaches CHANCE_Z somewhere; what stands out more is evidence.
-        scores[k] = 0.5 * np.clip(standing - CHANCE_Z, 0.0, CERTAIN_Z) ** 2
+        scores[k] = 0.5 * np.clip(standing - CHANCE_Z, 0.0, CERTAIN_Z) ** 2 + SCORED * standing
     if not scores.any():
         return None
     return Surface(mids_ns=starts + 0.5 * window_ns, length_ns=window_ns, scores=scores)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coeval.line import LagGrid, LineFit, fit_peak, search_lines
+from coeval.line import LagGrid, LineFit, Surface, fit_peak, search_lines
 from coeval.samples import AudioBlock
 from coeval.signal_line import regress_signals
 from coeval.signals import SignalTrack, refine_by_signals, signal_surface
@@ -195,3 +195,11 @@ def test_ten_noisy_seconds_are_found_by_the_sound_itself() -> None:
     fit = fit_peak(search_lines([surface], GRID, t_mid_ns=5e9, span_s=10.0), GRID)
     assert fit is not None
     assert fit.lag_ns * 1e-9 == pytest.approx(7.3, abs=0.03)
+
+
+def test_among_a_handful_of_lags_nothing_stands_out() -> None:
+    """Right after the start only few lags have common material: a peak there is no evidence."""
+    scores = np.zeros((1, GRID.num_lags), np.float32)
+    scores[0, 500:505] = (1.0, 30.0, 2.0, 0.5, 0.7)
+    surface = Surface(mids_ns=np.array([5e9]), length_ns=1e10, scores=scores)
+    assert fit_peak(search_lines([surface], GRID, t_mid_ns=5e9, span_s=1.0), GRID) is None
