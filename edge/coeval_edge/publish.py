@@ -38,6 +38,8 @@ NUM_KEPT = 1200
 """Acknowledged blocks kept for sending again: ten minutes of one stream."""
 SHORTEST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
 FAREWELL_S = 3.0
+LONGEST_ENDING_DELAY_S = 3.0
+"""Wait before the next attempt once nothing more comes: a broker may be back before the end."""
 
 
 def backoff_s(failures: int, *, uniform: float) -> float:
@@ -121,6 +123,13 @@ class Publisher:
         Returns:
             Number of blocks left in the spool.
         """
+        if len(self._spool):
+            logger.info(
+                "waiting for the broker node=%s spooled=%d longest_s=%g; a signal ends it now",
+                self._node,
+                len(self._spool),
+                drain_s,
+            )
         self._deadline_s = time.monotonic() + drain_s
         self.wake()
         self._thread.join()
@@ -165,9 +174,13 @@ class Publisher:
                 client.loop_stop()
 
     def _sleep(self, delay_s: float) -> None:
-        """Wait, but not beyond the end."""
-        until_s = time.monotonic() + delay_s
-        while time.monotonic() < until_s and not self._is_over():
+        """Wait, but not beyond the end, and less when it is near."""
+        begun_s = time.monotonic()
+        while not self._is_over():
+            if self._deadline_s is not None:
+                delay_s = min(delay_s, LONGEST_ENDING_DELAY_S)
+            if time.monotonic() - begun_s >= delay_s:
+                return
             self._next_event(min(0.2, delay_s))
 
     def _next_event(self, timeout_s: float) -> Event | None:
