@@ -77,8 +77,8 @@ def node(
 ) -> None:
     """Be one node: replay a recording, or measure this device's clock.
 
-    A replay ends by itself at the recording's end, when the broker has acknowledged every block. A
-    live node (a file with `[node.time]`) goes on until Ctrl-C.
+    A replay ends by itself at its recording's end, when the broker has it all.
+    A live node (a file with \\[node.time] or \\[node.sources]) goes on until Ctrl-C.
     """
     merged = merge(
         None if config is None else load_node_config(config),

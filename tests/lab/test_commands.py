@@ -51,6 +51,10 @@ needs_models = pytest.mark.skipif(
 )
 
 
+def test_the_node_s_help_names_the_tables_that_make_it_live() -> None:
+    assert "[node.time] or [node.sources]" in " ".join(run("node", "--help").stdout.split())
+
+
 @pytest.mark.broker
 @needs_models
 def test_node_and_aggregator_work_as_processes_and_end_in_order(recording: Path) -> None:
