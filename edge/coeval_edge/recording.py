@@ -120,6 +120,10 @@ def open_recording(path: Path | str) -> Recording:
     root = Path(path)
     if root.name == MANIFEST_FILE and root.is_file():
         root = root.parent
+    if root.is_file():
+        raise BadRecording(
+            f"{root}: is a file, no recording; make one: coeval recording import FILE FOLDER"
+        )
     if not root.is_dir():
         raise BadRecording(f"{root}: no such folder; expected a folder with {MANIFEST_FILE}")
     recording = Recording(root=root, manifest=_read_manifest(root))

@@ -20,6 +20,8 @@ from coeval.time import NS_PER_S
 from coeval_edge.stamps import parse_column, to_text
 
 ROWS_PER_BLOCK = 4096
+LARGEST_READING = 1e100
+"""Beyond this a number is no reading, and its square fits no float."""
 MISSING = frozenset({"", "nan", "na", "null", "none"})
 """Fields that say a channel has no reading, in lower case."""
 
@@ -44,15 +46,15 @@ class Rows:
         """A column of readings, shape (n,); a missing one (empty, NaN) is NaN.
 
         Raises:
-            BadRecording: a field is no number, or infinite: an infinite reading is a sensor's
-                way to say something, and only its owner knows what; make it empty or a number.
+            BadRecording: a field is no number, or infinite or as good as: such a reading is a
+                sensor's way to say something, and only its owner knows what; make it empty.
         """
         texts = self.columns[column]
         try:
             values = np.array(list(map(float, texts)), dtype=np.float64)
         except ValueError:
             values = np.array([self._number(column, row) for row in range(len(texts))])
-        infinite = np.flatnonzero(np.isinf(values))
+        infinite = np.flatnonzero(np.abs(values) > LARGEST_READING)
         if len(infinite):
             row = int(infinite[0])
             raise BadRecording(
@@ -132,7 +134,7 @@ class Table:
 
     def _rows(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         width = len(self.names)
-        reader = csv.reader(file)
+        reader = csv.reader(file, strict=True)  # a quote that is never closed is an error
         next(reader)
         for fields in reader:
             if len(fields) == width:

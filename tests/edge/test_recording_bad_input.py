@@ -29,6 +29,11 @@ def test_a_folder_that_is_not_there(tmp_path):
     refuses("no such folder", lambda: open_recording(tmp_path / "nowhere"))
 
 
+def test_a_file_where_a_recording_is_expected(maker):
+    maker.text("walk.mp4", "")
+    refuses("is a file.*coeval recording import", lambda: open_recording(maker.root / "walk.mp4"))
+
+
 def test_a_folder_without_a_manifest(tmp_path):
     refuses(r"no recording\.json in it", lambda: open_recording(tmp_path))
 
@@ -104,6 +109,8 @@ def test_a_header_without_what_the_modality_needs(maker, modality, text, says):
         ("t,x\n1,2\n,3\n", "line 3: column 't'"),
         ("t,x\n1700000000123,2\n", "line 2: .*milliseconds"),
         ("t,x\n1,2\n2,inf\n", "line 3: column 'x' is 'inf'; expected a finite number"),
+        ("t,x\n1,2\n2,-1e308\n", "line 3: column 'x' is '-1e308'; expected a finite number"),
+        ('t,x\n1,2\n2,"3\n3,4\n', "cannot be read as CSV: unexpected end of data"),
         ("t,x\n1,2\n2,two\n", "line 3: column 'x' holds 'two'"),
         ("t,x\n1,2\n2,3\n2,4\n", "line 4: time 2.0 repeats"),
         ("t,x\n1,2\n3,3\n2.5,4\n", "line 4: time 2.5 is 0.5 s before"),
