@@ -10,7 +10,9 @@ from coeval.errors import BadConfig, CoevalError
 from coeval.samples import MODALITIES
 from coeval_aggregator.config import load_aggregator_config
 from coeval_edge.config import load_node_config
+from coeval_edge.describe import summarise
 from coeval_edge.encoder import Encoder
+from coeval_edge.evidence_tables import read_time_samples
 from coeval_edge.recording import MANIFEST_FILE, open_recording
 
 
@@ -49,6 +51,21 @@ def check_encoder(path: Path) -> str:
     return f"{modality} encoder {Encoder.load(modality, path).sha256[:12]}"
 
 
+def check_recording(path: Path) -> str:
+    """Check a recording by reading all of it, its evidence too; says what it is.
+
+    Raises:
+        BadRecording: something in it cannot be read, or is wrong.
+    """
+    recording = open_recording(path)
+    manifest = recording.manifest
+    for stream in manifest.streams:
+        summarise(recording, stream)
+    for node in manifest.nodes:
+        read_time_samples(recording, node)
+    return f"recording {manifest.name!r}, {len(manifest.streams)} streams"
+
+
 def check_file(path: Path) -> str:
     """Check a file of any kind that Coeval reads; says what it is.
 
@@ -56,8 +73,7 @@ def check_file(path: Path) -> str:
         CoevalError: it cannot be used; a subclass says why.
     """
     if path.is_dir() or path.name == MANIFEST_FILE:
-        manifest = open_recording(path).manifest
-        return f"recording {manifest.name!r}, {len(manifest.streams)} streams"
+        return check_recording(path)
     if not path.is_file():
         raise BadConfig(f"{path}: no such file")
     if path.suffix == ".toml":

@@ -1,12 +1,13 @@
 """`coeval check`: 0 where a file can be used, one line and 2 where not."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from coeval.errors import BadConfig
+from coeval.errors import BadConfig, BadRecording
 from coeval_lab.check_command import check_file
 
 
@@ -49,6 +50,30 @@ def test_each_mistake_is_named(tmp_path: Path, name: str, content: bytes | None,
         path.write_bytes(content)
     with pytest.raises(BadConfig, match=said):
         check_file(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("a.csv", "t,x\n0,1\n2,2\n1,3\n", r"a\.csv, line 4: time 1\.0 is 1 s before"),
+        ("pps.csv", "t_node,t_ref,sigma_s\n1,2,0\n", r"pps\.csv, line 2: column 'sigma_s'"),
+    ],
+)
+def test_a_recording_is_read_to_its_end(tmp_path: Path, file: str, text: str, said: str) -> None:
+    stream = {"id": "s", "node": "n", "modality": "metadata", "file": "a.csv"}
+    manifest = {
+        "format": "coeval-recording/1",
+        "name": "made",
+        "nodes": {"n": {"evidence": {"pps": "pps.csv"}}},
+        "streams": [stream],
+    }
+    (tmp_path / "recording.json").write_text(json.dumps(manifest))
+    (tmp_path / "a.csv").write_text("t,x\n0,1\n1,2\n")
+    (tmp_path / "pps.csv").write_text("t_node,t_ref,sigma_s\n1,2,1e-6\n")
+    assert check_file(tmp_path) == "recording 'made', 1 streams"
+    (tmp_path / file).write_text(text)
+    with pytest.raises(BadRecording, match=said):
+        check_file(tmp_path)
 
 
 def test_a_broken_recording_and_a_broken_encoder_exit_2(tmp_path: Path) -> None:
