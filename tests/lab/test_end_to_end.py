@@ -221,7 +221,7 @@ def test_a_wrong_clock_is_found_and_stated(kind: Kind, recording: Path) -> None:
         t_ref_s = clock["t_ref_ns"] / 1e9
         truth_s = 3.217 + 40e-6 * t_ref_s
         assert clock["offset_s"] == pytest.approx(truth_s, abs=2 * clock["ci95_s"])
-        assert clock["ci95_s"] < 0.05
+        assert clock["ci95_s"] < 0.2
         wait_until(lambda: states_of(watcher, "right") == ["online", "offline"], "a goodbye")
         states = watcher.said("state/right")
         (descriptor,) = [s for s in states if "modality" in s]
