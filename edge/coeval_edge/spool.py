@@ -6,6 +6,7 @@ drops what it had. A record survives the process; a power cut may cost the last 
 is flushed to the disk only when it is full.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -48,9 +49,21 @@ class Segment:
 
     path: Path
     file: BinaryIO
+    """Unbuffered: what a full disk refused must not wait in memory, where it would fail every
+    later read of what is there, and the closing."""
     size: int = 0
     waiting: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Offset and bytes in the file of every record not acknowledged, by id."""
+
+    def write(self, record: bytes) -> None:
+        """Write a record at the end; one that does not fit is overwritten by the next.
+
+        Raises:
+            OSError: the disk refuses it, or part of it.
+        """
+        self.file.seek(self.size)
+        if self.file.write(record) < len(record):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Spool:
@@ -105,9 +118,7 @@ class Spool:
         with self._mutex:
             try:
                 segment = self._open_segment(len(record))
-                segment.file.seek(segment.size)
-                segment.file.write(record)
-                segment.file.flush()
+                segment.write(record)
             except OSError as exc:
                 self._lost(1, reason=exc.strerror or str(exc))
                 return
@@ -176,7 +187,7 @@ class Spool:
             if not self._segments[-1].waiting:
                 self._remove(self._segments[-1])
         path = self.folder / f"{self._next_file:012d}.spool"
-        segment = Segment(path, open(path, "w+b"))  # noqa: SIM115  held until removed
+        segment = Segment(path, open(path, "w+b", buffering=0))  # noqa: SIM115  held until removed
         self._next_file += 1
         self._segments.append(segment)
         return segment
@@ -201,7 +212,7 @@ class Spool:
         """Read what an earlier run left; a damaged end is cut off and said."""
         if not path.stem.isdecimal():
             return
-        file = open(path, "r+b")  # noqa: SIM115  held until removed
+        file = open(path, "r+b", buffering=0)  # noqa: SIM115  held until removed
         segment = Segment(path, file)
         data = file.read()
         offset = 0

@@ -1,6 +1,7 @@
 """The spool: nothing unacknowledged is lost, whatever happens; what has to go is said."""
 
 import logging
+import resource
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,25 @@ def test_a_disk_that_refuses_is_counted_and_does_not_stop_the_node(
     assert numbers(spool) == [0]
     monkeypatch.undo()
     spool.close()
+
+
+def test_what_a_full_disk_holds_is_still_handed_out_and_room_is_used_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        fill(spool, 20)
+        kept = numbers(spool)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert kept == list(range(len(kept)))
+    assert spool.dropped == 20 - len(kept) > 0
+    spool.append("t", b"\xff\x00\x00\x00 there is room again")
+    assert numbers(spool) == [*kept, 255]
+    spool.close()
+    again = Spool(tmp_path)
+    assert numbers(again) == [*kept, 255]
+    again.close()
 
 
 def test_files_do_not_grow_while_everything_is_acknowledged(tmp_path: Path) -> None:
