@@ -151,6 +151,8 @@ class Publisher:
             if client is None:
                 failures += 1
                 delay_s = backoff_s(failures, uniform=random.random())
+                if self._deadline_s is not None:
+                    delay_s = min(delay_s, LONGEST_ENDING_DELAY_S)
                 logger.warning(
                     "broker unreachable node=%s broker=%s reason=%s retry_s=%.1f spooled=%d",
                     self._node,
