@@ -126,6 +126,9 @@ def main() -> None:
     except CoevalError as exc:
         typer.echo(f"coeval: {exc}", err=True)
         sys.exit(2 if isinstance(exc, BadConfig) else 1)
+    except OSError as exc:  # a full disk, a file that is gone: nothing of ours
+        typer.echo(f"coeval: {exc}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("coeval: interrupted", err=True)
         sys.exit(130)

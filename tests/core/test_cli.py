@@ -203,6 +203,15 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     assert "Traceback" not in err
 
 
+def test_a_full_disk_is_one_line(coeval: Coeval, with_commands: Callable[..., None]) -> None:
+    def write() -> None:
+        raise OSError(28, "No space left on device")
+
+    with_commands(write=write)
+    code, _, err = coeval("write")
+    assert (code, err) == (1, "coeval: [Errno 28] No space left on device\n")
+
+
 def test_an_application_of_subcommands_and_a_function_both_register(
     coeval: Coeval, with_commands: Callable[..., None]
 ) -> None:
