@@ -296,7 +296,9 @@ def open_gpio(config: GpioConfig, *, buffer_events: int = BUFFER_EVENTS) -> Gpio
     try:
         import gpiod
     except ImportError as exc:
-        raise SourceUnfit("GPIO lines need gpiod; install it with: pip install gpiod") from exc
+        raise SourceUnfit(
+            "GPIO lines need gpiod; install it with: pip install 'coeval[gpio]'"
+        ) from exc
     doing = f"watch {config.where}"
     try:
         with gpiod.Chip(str(config.chip)) as chip:
