@@ -1,5 +1,6 @@
 """Steps of a clock: where one line does not explain all windows but two do."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,8 @@ from coeval.line import (
 )
 
 LEAST_GAIN_NATS = 15.0
-"""Gain in score that two lines must bring over one: about 3 × 10⁻⁷ by chance, times the places."""
+"""Gain in score that two lines must bring over one: about 3 × 10⁻⁷ by chance, times the places.
+A larger step has more lags to choose from and needs more, by the logarithm of its size."""
 LEAST_SIDE_Z = 5.0
 """How far each side's line must stand out of its own wrong lags."""
 LEAST_JUMP_NS = 40e6
@@ -64,7 +66,10 @@ def fit_between(
 def best_line_score(
     surfaces: Sequence[Surface], grid: LagGrid, *, start_ns: float, stop_ns: float
 ) -> float:
-    """Score of the best single line of any skew that is searched, less what its skew costs."""
+    """Score of the best single line of any skew that is searched, less what its skew costs.
+
+    A clock steeper than the split tries is none with a step.
+    """
     middle, span_s = 0.5 * (start_ns + stop_ns), (stop_ns - start_ns) * 1e-9
     return float(search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s).sums.max())
 
@@ -107,16 +112,22 @@ def find_jump(
             best_two, best_split = float(two.max()), int(two.argmax()) + LEAST_WINDOWS
     if best_two - best_one < LEAST_GAIN_NATS:
         return None
-    best_one = max(best_one, best_line_score(surfaces, grid, start_ns=start_ns, stop_ns=stop_ns))
-    if best_two - best_one < LEAST_GAIN_NATS:  # a clock steeper than the split allows
-        return None
     t_ns = 0.5 * (mids[best_split - 1] + mids[best_split])
     before = fit_between(surfaces, grid, start_ns, t_ns)
     after = fit_between(surfaces, grid, t_ns, stop_ns)
     if before is None or after is None or min(before.z, after.z) < LEAST_SIDE_Z:
         return None
+    sides = [
+        between_times(surface, begin_ns, end_ns)
+        for begin_ns, end_ns in ((start_ns, t_ns), (t_ns, stop_ns))
+        for surface in surfaces
+    ]
+    one = best_line_score(sides, grid, start_ns=start_ns, stop_ns=stop_ns)
     jump = with_one_skew(JumpFit(t_ns=float(t_ns), before=before, after=after))
-    return jump if abs(jump.delta_ns) >= LEAST_JUMP_NS else None
+    size = abs(jump.delta_ns) / LEAST_JUMP_NS
+    if size < 1 or before.peak + after.peak - one < LEAST_GAIN_NATS + math.log(size):
+        return None
+    return jump
 
 
 def with_one_skew(jump: JumpFit) -> JumpFit:

@@ -39,5 +39,22 @@ def test_a_steep_clock_is_not_taken_for_a_step() -> None:
         assert find_jump([steep], GRID, start_ns=0.0, stop_ns=300e9) is None, skew
 
 
+def test_a_far_step_needs_more_evidence_than_a_near_one() -> None:
+    """A far step is chosen among many lags; chance has matched sparse bursts at 49 s."""
+
+    def with_rival(lag_s: float) -> Surface:
+        """In four windows of twelve this lag is better than that of the others."""
+        steady = surface([1.0] * 12, 0)
+        lags_s = (GRID.lowest_ns + np.arange(401) * GRID.step_ns) * 1e-9
+        scores = steady.scores.copy()
+        scores[:4] += (12.5 * np.exp(-0.5 * ((lags_s - lag_s) / 0.05) ** 2)).astype(np.float32)
+        return Surface(mids_ns=steady.mids_ns, length_ns=steady.length_ns, scores=scores)
+
+    assert find_jump([with_rival(-4.0)], GRID, start_ns=0.0, stop_ns=120e9) is None
+    near = find_jump([with_rival(0.7)], GRID, start_ns=0.0, stop_ns=120e9)
+    assert near is not None
+    assert abs(near.delta_ns - 0.3e9) < 0.03e9
+
+
 def test_too_few_windows_show_no_step() -> None:
     assert find_jump([surface([1.0, 1.3, 1.3], 2)], GRID, start_ns=0.0, stop_ns=30e9) is None
