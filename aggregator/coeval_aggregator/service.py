@@ -23,6 +23,7 @@ from coeval.align import SessionEstimate
 from coeval.broker_address import PASSWORD_VARIABLE, BrokerAddress
 from coeval.errors import BadBlock, NotEnoughEvidence
 from coeval.evidence_wire import TimeReply, decode_request, encode_reply
+from coeval.prompt_socket import acknowledge_at_once, send_at_once
 from coeval.topics import AGGREGATOR
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.estimate import estimate_clocks
@@ -118,6 +119,7 @@ class Aggregator:
 
         def on_message(client: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
             received_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+            acknowledge_at_once(client.socket())
             try:
                 topic = message.topic
             except UnicodeDecodeError:
@@ -128,6 +130,13 @@ class Aggregator:
                 return
             self._put(Event(kind="message", topic=topic, payload=bytes(message.payload)))
 
+        def on_publish(client: mqtt.Client, _u: Any, _mid: int, _r: Any, _p: Any) -> None:
+            # Unacknowledged, it would keep the broker from passing the next question on.
+            acknowledge_at_once(client.socket())
+
+        def on_socket_open(_c: mqtt.Client, _u: Any, connection: Any) -> None:
+            send_at_once(connection)
+
         def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
             self._put(Event(kind="lost", reason=str(reason)))
 
@@ -137,6 +146,7 @@ class Aggregator:
         client.on_connect, client.on_subscribe = on_connect, on_subscribe
         client.on_message, client.on_disconnect = on_message, on_disconnect
         client.on_connect_fail = on_connect_fail
+        client.on_publish, client.on_socket_open = on_publish, on_socket_open
         return client
 
     def _answer(self, client: mqtt.Client, payload: bytes, received_ns: int) -> None:

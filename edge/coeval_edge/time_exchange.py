@@ -2,7 +2,7 @@
 
 A connection of its own, so that no block waits in front of a question. Stamps are taken as near
 the socket as the library allows: right before `publish`, and first thing when a message comes.
-QoS 1 throughout: one broker's QoS 0 path waits up to 40 ms.
+QoS 1 throughout, and nothing waits in the socket (`prompt_socket`).
 """
 
 import logging
@@ -31,13 +31,14 @@ from coeval.evidence_wire import (
     encode_request,
 )
 from coeval.network import Exchange
+from coeval.prompt_socket import acknowledge_at_once, send_at_once
 from coeval.topics import AGGREGATOR, Topics
 
 logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 15
 MOST_OUTSTANDING = 64
-"""Questions remembered; an answer to an older one is none."""
+"""Questions remembered, or four to each who is asked; an answer to an older one is none."""
 EVERY_S = 1.0
 
 
@@ -75,6 +76,7 @@ class TimeExchange:
         """Messages by what became of them: asked, exchanged, answered, unasked, bad."""
         self._topics, self._node, self._boot_id = topics, node, boot_id
         self._asked = (AGGREGATOR, *peers)
+        self._most_outstanding = max(MOST_OUTSTANDING, 4 * len(self._asked))
         self._every_s, self._clock_ns = every_s, clock_ns
         self._address = address
         self._outstanding: OrderedDict[int, TimeRequest] = OrderedDict()
@@ -101,7 +103,7 @@ class TimeExchange:
         client = mqtt.Client(CallbackAPIVersion.VERSION2)
         client.reconnect_delay_set(1, 30)
         # A question that waited for a connection would measure the wait.
-        client.max_queued_messages_set(MOST_OUTSTANDING)
+        client.max_queued_messages_set(self._most_outstanding)
         if self._address.user is not None:
             client.username_pw_set(self._address.user, os.environ.get(PASSWORD_VARIABLE))
         if self._address.tls:
@@ -114,7 +116,7 @@ class TimeExchange:
                 return
             client.subscribe([(request, 1), (reply, 1)])
 
-        def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+        def on_message(client: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
             now_ns = self._clock_ns()
             try:
                 if message.topic == request:
@@ -124,8 +126,17 @@ class TimeExchange:
             except (BadBlock, UnicodeDecodeError) as exc:
                 self.counts["bad"] += 1
                 logger.debug("time message dropped node=%s reason=%s", self._node, exc)
+            acknowledge_at_once(client.socket())
+
+        def on_publish(client: mqtt.Client, _u: Any, _mid: int, _r: Any, _p: Any) -> None:
+            # The broker has our question: unacknowledged, it would hold the answer back.
+            acknowledge_at_once(client.socket())
+
+        def on_socket_open(_c: mqtt.Client, _u: Any, connection: Any) -> None:
+            send_at_once(connection)
 
         client.on_connect, client.on_message = on_connect, on_message
+        client.on_publish, client.on_socket_open = on_publish, on_socket_open
         return client
 
     def _ask(self) -> None:
@@ -135,16 +146,17 @@ class TimeExchange:
                 continue
             for whom in self._asked:
                 number += 1
-                request = TimeRequest(asker=self._node, number=number, t1_ns=self._clock_ns())
-                with self._lock:
-                    self._outstanding[number], self._whom[number] = request, whom
-                    while len(self._outstanding) > MOST_OUTSTANDING:
-                        oldest, _ = self._outstanding.popitem(last=False)
-                        del self._whom[oldest]
-                self.counts["asked"] += 1
-                self._client.publish(
-                    self._topics.time_request(whom), encode_request(request), qos=1
-                )
+                self._ask_once(whom, number)
+
+    def _ask_once(self, whom: str, number: int) -> None:
+        request = TimeRequest(asker=self._node, number=number, t1_ns=self._clock_ns())
+        with self._lock:
+            self._outstanding[number], self._whom[number] = request, whom
+            while len(self._outstanding) > self._most_outstanding:
+                oldest, _ = self._outstanding.popitem(last=False)
+                del self._whom[oldest]
+        self.counts["asked"] += 1
+        self._client.publish(self._topics.time_request(whom), encode_request(request), qos=1)
 
     def _answer(self, payload: bytes, received_ns: int) -> None:
         request = decode_request(payload, where=f"time request to {self._node}")

@@ -1,0 +1,83 @@
+"""The aggregator tells nodes the time: at once, past the queue, and only to who asks properly."""
+
+import json
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from coeval.evidence_wire import decode_reply
+from coeval.topics import Topics
+from coeval_aggregator.config import AggregatorConfig
+from coeval_aggregator.service import Aggregator
+
+TOPICS = Topics(session="s")
+
+
+class FakeClient:
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, bytes, int]] = []
+
+    def publish(self, topic: str, payload: bytes, *, qos: int) -> None:
+        self.published.append((topic, payload, qos))
+
+    def socket(self) -> None:
+        """Not connected."""
+
+
+class Bench:
+    """An aggregator that is not connected."""
+
+    def __init__(self) -> None:
+        self.aggregator = Aggregator(AggregatorConfig(session="s", broker="mqtt://127.0.0.1:1"))
+        self.client = FakeClient()
+        self.on_message: Any = self.aggregator._client.on_message
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """Let a message arrive."""
+        message = mqtt.MQTTMessage(topic=topic.encode())
+        message.payload = payload
+        self.on_message(self.client, None, message)
+
+
+def test_a_question_is_answered_with_both_stamps_without_waiting_in_the_queue() -> None:
+    bench = Bench()
+    question = json.dumps({"from": "cam", "id": 5, "t1_ns": 123}).encode()
+    bench.hear(TOPICS.time_request("aggregator"), question)
+    bench.hear(TOPICS.time_request("aggregator"), question)
+    assert [(topic, qos) for topic, _, qos in bench.client.published] == [
+        (TOPICS.time_reply("cam"), 1)
+    ] * 2
+    first, second = (decode_reply(payload, where="x") for _, payload, _ in bench.client.published)
+    assert (first.answerer, first.number, first.t1_ns) == ("aggregator", 5, 123)
+    assert 0 < first.t2_ns <= first.t3_ns <= second.t2_ns <= second.t3_ns
+    assert bench.aggregator._events.empty()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff",
+        b"[" * 5000,
+        b'{"from": "cam", "id": 1}',
+        b'{"from": "#", "id": 1, "t1_ns": 1}',
+        b'{"from": "\\ud800", "id": 1, "t1_ns": 1}',
+        b'{"from": "cam", "id": true, "t1_ns": 1}',
+        b'{"from": "cam", "id": 1, "t1_ns": 99999999999999999999}',
+    ],
+)
+def test_what_is_no_question_is_not_answered(payload: bytes) -> None:
+    bench = Bench()
+    bench.hear(TOPICS.time_request("aggregator"), payload)
+    assert bench.client.published == []
+
+
+def test_everything_else_waits_for_the_loop() -> None:
+    bench = Bench()
+    bench.hear(TOPICS.evidence("cam"), b"{}")
+    event = bench.aggregator._events.get_nowait()
+    assert (event.topic, event.payload) == (TOPICS.evidence("cam"), b"{}")
+    assert bench.client.published == []
