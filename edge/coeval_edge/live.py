@@ -12,13 +12,12 @@ from typing import Protocol
 
 from coeval.errors import BadConfig
 from coeval.manifest import StreamSpec
-from coeval.samples import Sample
+from coeval.samples import Modality, Sample
 from coeval.topics import check_id
 from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.replay import Reading
 from coeval_edge.sources.errors import SourceUnusable
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
-from coeval_edge.sources.lines import LineModality
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
@@ -61,7 +60,7 @@ class SourcesConfig:
         if twice:
             raise BadConfig(f"two streams are called {twice[0]!r}; give one another name")
 
-    def openers(self) -> Iterator[tuple[str, LineModality, Callable[[], LiveSource]]]:
+    def openers(self) -> Iterator[tuple[str, Modality, Callable[[], LiveSource]]]:
         """Name and modality of every stream, and what opens its source."""
         for name, tail in self.file.items():
             yield name, tail.modality, partial(FileTail, tail)
