@@ -154,6 +154,8 @@ class PairWork:
     """Begin of the first node's material on its clock."""
     stop_ns: float
     """Its end."""
+    second_span_ns: tuple[float, float]
+    """Begin and end of the second node's material on its clock."""
     search: LineSearch
     """Scores of all lines."""
     fit: LineFit | None
@@ -345,6 +347,7 @@ def compare_nodes(
         streams=tuple(compared),
         start_ns=float(start_a),
         stop_ns=float(end_a),
+        second_span_ns=(float(start_b), float(end_b)),
         search=search,
         fit=fit_peak(search, grid),
     )
@@ -538,7 +541,12 @@ def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
 
 def jump_of(work: PairWork) -> JumpFit | None:
     """A step of the second node's clock against the first, if the pair shows one."""
-    return find_jump(work.surfaces, work.grid, start_ns=work.start_ns, stop_ns=work.stop_ns)
+    return find_jump(
+        work.surfaces,
+        work.grid,
+        span_ns=(work.start_ns, work.stop_ns),
+        second_span_ns=work.second_span_ns,
+    )
 
 
 def line_near(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coeval.line import (
     LagGrid,
@@ -74,20 +75,55 @@ def best_line_score(
     return float(search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s).sums.max())
 
 
+def seen_by_both(
+    surface: Surface, jump: JumpFit, second_span_ns: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Windows for which the second stream has material at the lags of both lines, shape (W,)."""
+    half = 0.4 * surface.length_ns
+    seen = np.ones(len(surface.mids_ns), np.bool_)
+    for line in (jump.before, jump.after):
+        mids = surface.mids_ns + lag_at(line, jump.t_ns)
+        seen &= (mids - half >= second_span_ns[0]) & (mids + half <= second_span_ns[1])
+    return seen
+
+
 def find_jump(
-    surfaces: Sequence[Surface], grid: LagGrid, *, start_ns: float, stop_ns: float
+    surfaces: Sequence[Surface],
+    grid: LagGrid,
+    *,
+    span_ns: tuple[float, float],
+    second_span_ns: tuple[float, float],
 ) -> JumpFit | None:
     """The step that explains the windows better than one line, if there is one.
+
+    Where the second stream has no material at a line's lag, nothing speaks for that line: such
+    windows must not speak for the other one, so they are left out and the step is sought again.
 
     Args:
         surfaces: scores of the pair.
         grid: their lags.
-        start_ns: begin of the material on the first stream's clock.
-        stop_ns: its end.
+        span_ns: begin and end of the material on the first stream's clock.
+        second_span_ns: begin and end of the second stream's material on its own clock.
 
     Returns:
         The step, or None where one line is enough or a side is too weak to tell.
     """
+    while (jump := best_jump(surfaces, grid, span_ns=span_ns)) is not None:
+        seen = [seen_by_both(surface, jump, second_span_ns) for surface in surfaces]
+        if all(part.all() for part in seen):
+            return jump
+        surfaces = [
+            replace(surface, mids_ns=surface.mids_ns[part], scores=surface.scores[part])
+            for surface, part in zip(surfaces, seen, strict=True)
+        ]
+    return None
+
+
+def best_jump(
+    surfaces: Sequence[Surface], grid: LagGrid, *, span_ns: tuple[float, float]
+) -> JumpFit | None:
+    """The step that explains the scores better than one line, whatever material is behind them."""
+    start_ns, stop_ns = span_ns
     mids = np.concatenate([surface.mids_ns for surface in surfaces])
     rows = np.concatenate([surface.scores for surface in surfaces])
     order = np.argsort(mids, kind="stable")
