@@ -21,9 +21,3 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     yield machine
     machine.close()
     shutil.rmtree(folder)  # the guest's files are large, and pytest keeps the last three runs'
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "kernel: boots an emulated machine with a real kernel (skips without QEMU)"
-    )
