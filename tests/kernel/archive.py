@@ -50,12 +50,9 @@ class Archive:
                     assert data is not None
                     self.file(path, data.read(), mode=member.mode)
 
-    def module(self, deb: Path, name: str, path: str) -> None:
-        """One kernel module of a package, unpacked."""
-        found = Archive()
-        found.package(deb, keep=lambda each: PurePosixPath(each).name == f"{name}.ko.xz")
-        ((_, data),) = found._entries.values()
-        self.file(path, lzma.decompress(data))
+    def module(self, package: "Archive", name: str, path: str) -> None:
+        """One kernel module of an unpacked package."""
+        self.file(path, lzma.decompress(package.only(f"{name}.ko.xz")))
 
     def wheel(self, wheel: Path, under: str) -> None:
         """A wheel's files, without its tests."""
