@@ -25,7 +25,7 @@ from coeval.samples import AudioBlock, Modality
 from coeval.signal_line import regress_signals
 from coeval.signals import SignalTrack, refine_by_signals, signal_surface
 from coeval.time import NS_PER_S, ClockLine, RefNs
-from coeval.waveform import refine_by_waveform, sound_surface
+from coeval.waveform import refine_by_waveform, share_nothing, sound_surface
 
 Status = Literal["locked", "unsure", "unrelated"]
 
@@ -137,6 +137,8 @@ UNSURE = NodeEstimate(
     status="unsure", line=None, ci95_ns=None, skew_ci95_ppb=None, jumps=(), evidence=()
 )
 
+UNRELATED = replace(UNSURE, status="unrelated")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairWork:
@@ -160,6 +162,8 @@ class PairWork:
     """Scores of all lines."""
     fit: LineFit | None
     """The best of them."""
+    has_nothing_shared: bool = False
+    """Whether the sounds of the two are evidence that they are not of one scene."""
 
 
 def align_tracks(
@@ -187,8 +191,8 @@ def align_tracks(
         progress: called with the share done, 0…1.
 
     Returns:
-        An estimate for every node but the reference; a node without evidence is `unsure` and has
-        no offset.
+        An estimate for every node but the reference; a node without evidence is `unsure`, one
+        whose sound shares nothing with the reference's is `unrelated`, and neither has an offset.
 
     Raises:
         NotEnoughEvidence: the reference has no stream.
@@ -333,8 +337,10 @@ def compare_nodes(
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
     search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
+    has_nothing_shared = False
     if not is_sure(fit_peak(search, grid)):
         sounds = sound_surfaces(first, second, grid, usable)
+        has_nothing_shared = bool(sounds) and all(map(share_nothing, sounds))
         if sounds:
             surfaces += sounds
             search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
@@ -350,6 +356,7 @@ def compare_nodes(
         second_span_ns=(float(start_b), float(end_b)),
         search=search,
         fit=fit_peak(search, grid),
+        has_nothing_shared=has_nothing_shared,
     )
 
 
@@ -488,7 +495,10 @@ def estimate_nodes(
     reference: str,
     start_ns: float,
 ) -> tuple[dict[str, NodeEstimate], tuple[Contradiction, ...]]:
-    """Offsets, skews, intervals and steps of the placed nodes; `unsure` for the others."""
+    """Offsets, skews, intervals and steps of the placed nodes; `unsure` for the others.
+
+    `unrelated` where the sounds of a node and of the reference share nothing.
+    """
     lines = list(evidence)
     jumps = {
         second: jump
@@ -511,7 +521,11 @@ def estimate_nodes(
         if name == reference:
             continue
         if name not in solved.states:
-            estimates[name] = UNSURE
+            is_stranger = any(
+                work.has_nothing_shared and name in pair and reference in pair
+                for pair, work in works.items()
+            )
+            estimates[name] = UNRELATED if is_stranger else UNSURE
             continue
         offset_ns, skew_ppm, covariance = solved.states[name]
         jump = jumps.get(name)

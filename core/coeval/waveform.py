@@ -58,6 +58,12 @@ SCORED = 1e-4
 AROUND = 41
 """Lags on the coarse grid that tell how far chance reaches: one second."""
 
+HEARD_WINDOWS = 4
+"""Fewer windows with sound in them are no evidence that two sounds share nothing."""
+NOTHING_SHARED_NATS = 6.0
+"""Two sounds of one scene, both with reverberation and 0 dB of noise, reached 15 or more, sounds of
+different scenes 4.3 at most (training recordings, 2026-11-25)."""
+
 STAGES = (
     Stage(
         rate_hz=4_000,
@@ -161,6 +167,17 @@ def sound_surface(
     if not scores.any():
         return None
     return Surface(mids_ns=starts + 0.5 * window_ns, length_ns=window_ns, scores=scores)
+
+
+def share_nothing(surface: Surface) -> bool:
+    """Whether `sound_surface` is evidence against the two sounds being of one scene.
+
+    Enough windows held sound, and nowhere within the lags searched did any of them stand out.
+    """
+    is_heard = surface.scores.any(axis=1)
+    return int(is_heard.sum()) >= HEARD_WINDOWS and bool(
+        surface.scores.sum(axis=0).max() < NOTHING_SHARED_NATS
+    )
 
 
 def refine_once(

@@ -117,7 +117,7 @@ def _units(summary: StreamSummary) -> str:
 def _streams_table(summaries: list[StreamSummary]) -> RichTable:
     table = RichTable(box=None, padding=(0, 1))
     for name in ("stream", "node", "modality"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # an id cut short is of no use
     for name in ("samples", "Hz", "from s", "to s"):
         table.add_column(name, justify="right")
     table.add_column("units")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coeval.align import NodeEstimate
+from coeval.align import NodeEstimate, SessionEstimate
 from coeval.errors import BadConfig, BadRecording
 from coeval_edge.aligned import write_aligned
 from coeval_edge.recording import open_recording
@@ -169,11 +169,41 @@ def print_table(alignment: Alignment, *, method: Method) -> None:
             highlight=False,
             markup=False,
         )
-    unsure = [name for name in unsure if name not in bare]
+    strangers = [name for name, node in estimate.nodes.items() if node.status == "unrelated"]
+    if strangers:
+        console.print(
+            f"no offset for {', '.join(strangers)}: nothing in the sound is also in "
+            f"{estimate.reference}'s. Another scene? Or --max-offset, if the clocks are further "
+            "apart.",
+            highlight=False,
+            markup=False,
+        )
+    unsure = [name for name in unsure if name not in (*bare, *strangers)]
     if unsure:
         console.print(
             f"no offset for {', '.join(unsure)}: {WHAT_HELPS[method]}",
             highlight=False,
             markup=False,
         )
+    for group in tied_apart(estimate):
+        console.print(
+            f"{' and '.join(group)} fit each other, only not {estimate.reference}: see "
+            f"--reference {group[0]}",
+            highlight=False,
+            markup=False,
+        )
     console.print(f"{alignment.elapsed_s:.1f} s", style="dim")
+
+
+def tied_apart(estimate: SessionEstimate) -> list[list[str]]:
+    """Groups of nodes that would be placed against each other, but not against the reference."""
+    groups: list[list[str]] = []
+    unplaced = [name for name, node in estimate.nodes.items() if node.line is None]
+    for pair in estimate.pairs:
+        if not pair.accepted or not {pair.first, pair.second} <= set(unplaced):
+            continue
+        met = [group for group in groups if pair.first in group or pair.second in group]
+        merged = {pair.first, pair.second}.union(*met)
+        groups = [group for group in groups if group not in met]
+        groups.append([name for name in unplaced if name in merged])
+    return groups

@@ -1,6 +1,7 @@
 """The whole estimate on invented embeddings: what is known is found, what is not stays unknown."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from coeval.errors import NotEnoughEvidence
 from coeval.evidence import UTC
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.placing import PairLine
+from coeval.samples import AudioBlock
 from coeval.time import NodeNs
 
 S = 1_000_000_000
@@ -52,6 +54,23 @@ def test_a_fast_node_gets_a_positive_offset_and_a_stranger_none() -> None:
     assert stranger.status == "unsure"
     assert stranger.line is None
     assert stranger.ci95_ns is None
+
+
+def heard(track: StreamTrack, seed: int) -> StreamTrack:
+    """The stream with a sound of its own: noise that swells and fades."""
+    rng = np.random.default_rng(seed)
+    loud = np.repeat(rng.random(120) ** 2, 8_000)
+    pcm = (loud * rng.standard_normal(len(loud))).astype(np.float32)
+    block = AudioBlock(t_node_ns=track.embeddings[0].t0_node_ns, rate_hz=16_000.0, pcm=pcm)
+    return replace(track, waveform=[block])
+
+
+def test_a_node_whose_sound_shares_nothing_is_unrelated_and_has_no_offset() -> None:
+    cam, wrist, stranger = three_nodes()
+    tracks = [heard(cam, 1), wrist, heard(stranger, 2)]
+    nodes = align_tracks(tracks, reference="cam").nodes
+    assert (nodes["wrist"].status, nodes["stranger"].status) == ("locked", "unrelated")
+    assert nodes["stranger"].line is None
 
 
 def test_another_reference_turns_the_sign() -> None:

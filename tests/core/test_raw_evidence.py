@@ -8,7 +8,7 @@ from coeval.samples import AudioBlock
 from coeval.signal_line import regress_signals
 from coeval.signals import SignalTrack, refine_by_signals, signal_surface
 from coeval.time import NodeNs
-from coeval.waveform import refine_by_waveform, sound_surface
+from coeval.waveform import refine_by_waveform, share_nothing, sound_surface
 
 S = 1_000_000_000
 GRID = LagGrid(lowest_ns=-20 * S, step_ns=25_000_000, num_lags=1601)
@@ -203,3 +203,25 @@ def test_among_a_handful_of_lags_nothing_stands_out() -> None:
     scores[0, 500:505] = (1.0, 30.0, 2.0, 0.5, 0.7)
     surface = Surface(mids_ns=np.array([5e9]), length_ns=1e10, scores=scores)
     assert fit_peak(search_lines([surface], GRID, t_mid_ns=5e9, span_s=1.0), GRID) is None
+
+
+def nothing_shared(a: AudioBlock, b: AudioBlock) -> bool:
+    surface = sound_surface([a], [b], grid=GRID)
+    assert surface is not None
+    return share_nothing(surface)
+
+
+def test_sounds_of_two_scenes_share_nothing() -> None:
+    a, _ = sounds(40, 0.0, 0.0)
+    other = AudioBlock(t_node_ns=NodeNs(0), rate_hz=16_000.0, pcm=speechlike(40, 9))
+    assert nothing_shared(a, other)
+
+
+def test_a_sound_under_twice_as_much_noise_is_not_said_to_be_of_another_scene() -> None:
+    assert not nothing_shared(*sounds(40, -3.1, 60.0, noise=2.0))
+
+
+def test_two_windows_of_sound_are_no_evidence_of_another_scene() -> None:
+    a, _ = sounds(10, 0.0, 0.0)
+    other = AudioBlock(t_node_ns=NodeNs(0), rate_hz=16_000.0, pcm=speechlike(40, 9))
+    assert not nothing_shared(a, other)

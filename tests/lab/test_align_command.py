@@ -261,6 +261,23 @@ def test_edges_of_a_line_that_two_nodes_share_are_hardware_evidence(
     assert 1e-6 < wrist["ci95_s"] < 1e-4
 
 
+def test_nodes_that_fit_each_other_but_not_the_reference_are_named(
+    align: Align, tmp_path: Path
+) -> None:
+    rec = make(tmp_path / "rec")
+    manifest = json.loads((rec / "recording.json").read_text())
+    rng = np.random.default_rng(3)
+    rows = [f"{k / 50:.2f},{value:.4f}" for k, value in enumerate(rng.normal(0, 1, 50 * LENGTH_S))]
+    (rec / "other.csv").write_text("\n".join(["t,x", *rows]) + "\n")
+    manifest["nodes"] = {"other": {}} | manifest["nodes"]
+    other = {"id": "other", "node": "other", "modality": "metadata", "file": "other.csv"}
+    manifest["streams"].append(other)
+    (rec / "recording.json").write_text(json.dumps(manifest))
+    code, out, _ = align(rec)
+    assert code == 0
+    assert "cam and wrist fit each other, only not other: see --reference cam" in out
+
+
 @pytest.mark.parametrize(("method", "lacks"), [("hardware", "pps, edges"), ("network", "exchange")])
 def test_without_evidence_there_is_no_number_and_a_word_about_it(
     align: Align, recording: Path, method: str, lacks: str
