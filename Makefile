@@ -41,6 +41,8 @@ lint: $(VENV)/.stamp-dev
 
 test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
 	@deploy/apt-install mosquitto || echo "mosquitto is absent: the tests use the iotcore broker"
+	@deploy/apt-install qemu-system-arm device-tree-compiler || \
+	  echo "QEMU is absent: the tests of the kernel's own interfaces skip"
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 

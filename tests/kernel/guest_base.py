@@ -1,7 +1,7 @@
 """The part of the guest that does not change: Debian's stock arm64 kernel, Python, libraries.
 
-Downloaded once, from Debian and PyPI by their ordinary clients, into a cache folder. Needs no root,
-and nothing of the guest is executed on this machine.
+Downloaded once, from Debian and PyPI by their ordinary clients, into a cache folder of the user's,
+which all checkouts share. Needs no root, and nothing of the guest is executed on this machine.
 """
 
 import hashlib
@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .archive import Archive
 
-CACHE = Path(os.environ.get("COEVAL_KERNEL_CACHE", Path(__file__).parents[2] / ".cache" / "kernel"))
+CACHE = Path(os.environ.get("COEVAL_KERNEL_CACHE", "~/.cache/coeval/kernel")).expanduser()
 MIRROR = os.environ.get("COEVAL_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -37,6 +38,12 @@ UNUSED = re.compile(
     r"^(usr/share/(?!alsa/)|var/|etc/(?!ld)|usr/lib/aarch64-linux-gnu/(gconv|perl)|usr/sbin/)"
     r"|/(ensurepip|idlelib|lib2to3|pydoc_data|tkinter|turtledemo|unittest|distutils)/"
 )
+DOWNLOAD_S = 240.0
+"""A download that has not ended by then is given up; all 60 MB take 30 s from a near mirror."""
+ANSWER_S = 10
+"""A server that does not answer within this is not there."""
+UNUSED_S = 14 * 86400.0
+"""A base that no test has used for so long is removed."""
 
 
 class CannotBuild(Exception):
@@ -50,21 +57,39 @@ def cached_base() -> Path:
         Path(__file__).with_name(name).read_bytes() for name in ("archive.py", "guest_base.py")
     )
     base = CACHE / hashlib.sha256(sources).hexdigest()[:16]
-    if (base / "base.cpio").exists():
-        return base
+    try:
+        if not (base / "base.cpio").exists():
+            fill(base)
+        base.touch()
+        for other in CACHE.iterdir():
+            if time.time() - other.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(other, ignore_errors=True)
+    except OSError as exc:
+        raise CannotBuild(f"the cache {CACHE} cannot be used: {exc}") from exc
+    return base
+
+
+def fill(base: Path) -> None:
+    """Download into a folder of this process's own, which then gets the name `base`."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    (CACHE / ".gitignore").write_text("*\n")
     work = CACHE / f"{base.name}.{os.getpid()}"
     try:
         work.mkdir()
         download_base(work)
-        work.rename(base)
+        try:
+            work.rename(base)
+        except OSError:
+            if not (base / "base.cpio").exists():
+                raise  # else another process had it first
+    except subprocess.TimeoutExpired as exc:
+        raise CannotBuild(f"{exc.cmd[0]}: {MIRROR} or PyPI took over {exc.timeout:.0f} s") from exc
     except subprocess.CalledProcessError as exc:
         told = (exc.stderr or b"").decode(errors="replace").strip().splitlines()
-        raise CannotBuild(f"{exc.cmd[0]} failed: {told[-1] if told else exc}") from exc
+        raise CannotBuild(
+            f"{exc.cmd[0]} with {MIRROR} failed: {told[-1] if told else exc}"
+        ) from exc
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return base
 
 
 def download_base(work: Path) -> None:
@@ -86,6 +111,7 @@ def download_base(work: Path) -> None:
     run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+            *(f"--timeout={ANSWER_S}", "--retries=1"),
             *("--only-binary=:all:", "--python-version=3.11", *platforms),
             *(f"--dest={wheels}", *WHEELS),
         ]
@@ -133,7 +159,9 @@ def apt_for_arm64(folder: Path) -> list[str]:
         "APT::Install-Recommends": "false",
         "APT::Sandbox::User": "",
         "Acquire::Languages": "none",
-        "Acquire::Retries": "2",
+        "Acquire::Retries": "1",
+        "Acquire::http::Timeout": ANSWER_S,
+        "Acquire::https::Timeout": ANSWER_S,
         "Dir::Etc::SourceList": folder / "sources.list",
         "Dir::Etc::SourceParts": folder / "empty",
         "Dir::State::Lists": folder / "lists",
@@ -147,5 +175,5 @@ def apt_for_arm64(folder: Path) -> list[str]:
 
 def run(command: list[str], *, folder: Path | None = None) -> str:
     """What a command prints; its failure is an exception with what it said."""
-    done = subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    done = subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=DOWNLOAD_S)
     return done.stdout.decode()
