@@ -12,7 +12,7 @@ SHELL  := /bin/bash
 help:
 	@echo "make demo        put three replayed nodes with wrong clocks on one timeline, live"
 	@echo "make test        set up and run every check and test"
-	@echo "make bench-NAME  run a benchmark (align); BENCH_ARGS='--quick --json' to shorten"
+	@echo "make bench-NAME  run a benchmark (align, time, table); BENCH_ARGS='--quick --json' to shorten"
 	@echo "make models      train the encoders from scratch and export the ONNX files that ship"
 
 # An extra is installed once, when pyproject.toml is newer than its stamp.
@@ -47,6 +47,7 @@ test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 bench-%: $(VENV)/.stamp-bench
+	@deploy/apt-install ffmpeg || echo "ffmpeg is absent: peers of bench align that need it fail"
 	$(BIN)/coeval bench $* $(BENCH_ARGS)
 
 models: $(VENV)/.stamp-torch $(VENV)/.stamp-train

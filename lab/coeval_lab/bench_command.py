@@ -36,7 +36,10 @@ def bench(
         bool, typer.Option(help="Run the peers too (installs them into .venv-peers).")
     ] = True,
 ) -> None:
-    """Run a benchmark; a bar that is missed is printed, and is no failure of the command."""
+    """Run a benchmark; a bar that is missed is printed, and is no failure of the command.
+
+    With --out the rows measured so far are in partial.jsonl there until the report is written.
+    """
     if name not in BENCHES:
         raise BadConfig(f"no benchmark {name!r}; there are: {', '.join(BENCHES)}")
     if recordings is not None and not recordings.is_dir():
@@ -44,27 +47,37 @@ def bench(
     if out is not None:
         make_folder(out)  # an hour's work is not lost for it
     module = importlib.import_module(BENCHES[name])  # heavy: only when a benchmark runs
-    from coeval_lab.bench.report import commit, print_rows, write_report
+    from coeval_lab.bench.report import Partial, print_rows, stamped, write_report
 
     plan = module.plan_of(quick=quick, seed=seed, recordings=recordings, with_peers=peers)
     console = Console(stderr=True)
     began = time.monotonic()
+    partial = Partial(out)
     with console.status("measuring") as status:
 
         def say(cell: str) -> None:
             status.update(f"measuring {cell} ({time.monotonic() - began:.0f} s)")
             console.print(f"{time.monotonic() - began:5.0f} s  {cell}", highlight=False)
 
-        rows, bars = module.run(plan, say=say)
+        rows, bars = module.run(plan, say=say, keep=partial.keep)
+        document = stamped(name, rows, began_at=partial.commit)
     if as_json:
-        typer.echo(json.dumps({"bench": name, "commit": commit(), "rows": rows}))
+        typer.echo(json.dumps(document))
     else:
         print_rows(rows, bars, module.PAGE)
     if out is not None:
         command = shlex.join(["coeval", *sys.argv[1:]])
+        minutes = (time.monotonic() - began) / 60
         write_report(
-            out, name=name, command=command, seed=seed, rows=rows, bars=bars, page=module.PAGE
+            out,
+            document,
+            command=command,
+            seed=seed,
+            minutes=minutes,
+            bars=bars,
+            page=module.PAGE,
         )
+        partial.remove()
         console.print(f"written: {out}", highlight=False)
 
 

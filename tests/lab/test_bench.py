@@ -1,9 +1,11 @@
 """`coeval bench`: its arithmetic against sums by hand, its trials against their own clocks."""
 
+import itertools
 import json
 import math
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +19,24 @@ from coeval.cli import main
 from coeval.samples import AudioBlock, Frame, MetadataBlock, TextLine
 from coeval.time import ClockLine, NodeNs, RefNs
 from coeval_lab.bench import align as bench_align
+from coeval_lab.bench import align_plan, scene_cells
+from coeval_lab.bench.align_bars import against, bars_of
+from coeval_lab.bench.align_plan import CLEAN, NOISY
 from coeval_lab.bench.bars import Bar, every
 from coeval_lab.bench.cells import (
+    NUM_KINDS,
     OFFSETS_S,
     SKEWS_PPM,
     Draw,
-    draw_trial,
+    draw_trials,
     judge,
     our_trial,
     tracks_of_trial,
 )
 from coeval_lab.bench.material import Clock, Stream, cropped, degraded, recorded, silent, stamped
 from coeval_lab.bench.metrics import Trial, row_of
+from coeval_lab.bench.report import Partial
+from coeval_lab.bench.report import stamped as stamped_by
 
 S = 1_000_000_000
 
@@ -234,29 +242,43 @@ def test_a_piece_is_cut_to_the_sample() -> None:
     assert (times[0], times[-1], len(times)) == (1.25 * S, 2.49 * S, 125)
 
 
-def test_draws_are_fractional_listed_within_the_material_and_repeat_by_seed() -> None:
+def draws_of(seed: int, *, window_s: float | None, count: int) -> list[Draw]:
     stream = bumps()
-    draws = [
-        draw_trial(stream, stream, np.random.default_rng([1, k]), window_s=10.0) for k in range(200)
-    ]
-    again = draw_trial(stream, stream, np.random.default_rng([1, 7]), window_s=10.0)
-    assert again == draws[7]
+    rng = np.random.default_rng(seed)
+    return draw_trials(stream, stream, rng, window_s=window_s, count=count)
+
+
+def test_draws_are_fractional_within_the_material_and_repeat_by_seed() -> None:
+    stream = bumps()
+    draws = draws_of(1, window_s=10.0, count=200)
+    assert draws_of(1, window_s=10.0, count=9) == draws[:9]
     for draw in draws:
         assert draw.stop_ns - draw.start_ns == 10 * S
         assert stream.start_ns <= draw.start_ns
         assert draw.stop_ns <= stream.stop_ns
         assert draw.clock.t0_ns == draw.start_ns
-        nearest_s = min(abs(draw.clock.offset_ns / S - offset_s) for offset_s in OFFSETS_S)
-        assert nearest_s <= 0.5
-        assert draw.clock.skew_ppm in SKEWS_PPM
-    assert {draw.clock.skew_ppm for draw in draws} == set(SKEWS_PPM)
     assert len({draw.clock.offset_ns for draw in draws}) == len(draws)
+
+
+def test_a_round_of_draws_holds_every_listed_offset_with_every_listed_skew_once() -> None:
+    drawn = [
+        (min(OFFSETS_S, key=lambda s: abs(s - draw.clock.offset_ns / S)), draw.clock.skew_ppm)
+        for draw in draws_of(2, window_s=None, count=NUM_KINDS)
+    ]
+    assert sorted(drawn) == sorted(itertools.product(OFFSETS_S, SKEWS_PPM))
 
 
 def test_a_window_longer_than_the_material_is_all_of_it() -> None:
     stream = bumps()
-    draw = draw_trial(stream, stream, np.random.default_rng(1), window_s=600.0)
+    (draw,) = draws_of(1, window_s=600.0, count=1)
     assert (draw.start_ns, draw.stop_ns) == (stream.start_ns, stream.stop_ns)
+
+
+@pytest.mark.parametrize(("num_recordings", "each"), [(1, 210), (2, 126), (5, 42), (40, 5)])
+def test_a_pairs_recordings_share_its_trials_in_whole_rounds(
+    num_recordings: int, each: int
+) -> None:
+    assert align_plan.trials_each(align_plan.FULL, num_recordings) == each
 
 
 def test_a_trial_finds_the_clock_that_it_injected() -> None:
@@ -295,7 +317,7 @@ def test_reverberation_and_noise_do_not_move_the_sound() -> None:
 def test_one_clock_against_another_is_both_errors_together() -> None:
     first, second = Clock(offset_ns=1e9, skew_ppm=100.0), Clock(offset_ns=-2e9, skew_ppm=-50.0)
     t_ns = 40 * S
-    relative = bench_align.relative(first, second, first.reads(t_ns))
+    relative = scene_cells.relative(first, second, first.reads(t_ns))
     assert first.reads(t_ns) + relative.offset_ns == pytest.approx(second.reads(t_ns), abs=2)
     later_ns = 400 * S
     assert relative.reads(first.reads(later_ns)) == pytest.approx(second.reads(later_ns), abs=2)
@@ -311,14 +333,14 @@ def test_a_bar_is_decided_by_its_worst_line_and_missed_by_none() -> None:
     def bar(lines: list[dict[str, object]]) -> Bar:
         return every("promise", lines, "median_ms", "≤ 10 ms", lambda value: value <= 10)
 
-    assert bar(rows) == Bar(name="promise", wanted="≤ 10 ms", got="b (y): 11.0", met=False)
+    assert bar(rows) == Bar(name="promise", wanted="≤ 10 ms", got="1 of 2; b (y): 11.0", met=False)
     assert bar(rows[:1]).met
     assert not bar([{"pair": "c", "source": "z", "median_ms": None}]).met
     assert bar([]) == Bar(name="promise", wanted="≤ 10 ms", got="not measured", met=False)
 
 
 def test_bars_of_nothing_are_all_missed() -> None:
-    bars = bench_align.bars_of([])
+    bars = bars_of([])
     assert len(bars) >= 15
     assert not any(bar.met for bar in bars)
 
@@ -360,13 +382,10 @@ def bench(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `coeval bench`, of which only the cell of two sounds, in this process."""
 
-    def only_sounds(plan: bench_align.Plan, *, say: bench_align.Say) -> object:
-        rows = bench_align.rows_of_cell(bench_align.sounds, plan)
-        say("done: audio-audio")
-        return rows, bench_align.bars_of(rows)
-
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(bench_align, "run", only_sounds)
+        cells = [cell for cell in bench_align.CELLS if cell[0] in (CLEAN, NOISY)]
+        monkeypatch.setattr(bench_align, "CELLS", cells)
+        monkeypatch.setattr(bench_align, "rows_of_process", bench_align.rows_of_cell)
         monkeypatch.setattr(sys, "argv", ["coeval", "bench", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -380,7 +399,7 @@ def bench(
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    write_recording(tmp_path / "recordings" / bench_align.SOUNDS[0])
+    write_recording(tmp_path / "recordings" / align_plan.SOUNDS[0])
     return tmp_path / "recordings"
 
 
@@ -397,20 +416,72 @@ def test_the_json_of_a_bench_has_the_promised_keys(
     assert set(answer) == {"bench", "commit", "rows"}
     assert answer["bench"] == "align"
     assert answer["commit"]
-    clean, noisy = answer["rows"]
-    for found in (clean, noisy):
+    for found in answer["rows"]:
         assert set(found) >= COLUMNS
-        assert (found["method"], found["trials"]) == ("coeval", bench_align.QUICK.repeats)
-    assert (clean["pair"], noisy["pair"]) == (
-        "audio-audio, clean",
-        "audio-audio, reverb + 0 dB noise",
-    )
-    assert all(math.isfinite(v) for v in clean.values() if isinstance(v, float))
+        assert (found["method"], found["trials"]) == ("coeval", align_plan.QUICK.trials)
+        assert found["commit"] == answer["commit"]
+        assert all(math.isfinite(v) for v in found.values() if isinstance(v, float))
+    name = align_plan.SOUNDS[0]
+    assert [(found["pair"], found["source"]) for found in answer["rows"]] == [
+        (pair, source) for pair in (CLEAN, NOISY) for source in (f"{name}, whole", "all, whole")
+    ]
     assert json.loads((out_path / "rows.json").read_text())["rows"] == answer["rows"]
     readme = (out_path / "README.md").read_text()
     assert "seed 3" in readme
     assert "| audio-audio, clean | coeval |" in readme
     assert (out_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert not (out_path / "partial.jsonl").exists()
+
+
+def broken(_: align_plan.Plan) -> Iterator[dict[str, Any]]:
+    yield row([Trial(error_ms=1.0)])
+    raise ValueError("the disk is made of cheese")
+
+
+def test_a_cell_that_fails_is_named_and_keeps_what_it_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench_align, "CELLS", [("the cell", broken)])
+    monkeypatch.setattr(bench_align, "rows_of_process", bench_align.rows_of_cell)
+    said: list[str] = []
+    plan = replace(align_plan.QUICK, with_peers=False)
+    (kept, failed), _ = bench_align.run(plan, say=said.append)
+    assert (kept["pair"], failed["pair"], failed["trials"]) == ("audio-text", "the cell", 0)
+    assert failed["note"] == "failed: ValueError: the disk is made of cheese"
+    assert failed["note"] in said[-1]
+
+
+def test_a_cell_whose_process_is_killed_is_named_too() -> None:
+    leave: Any = os._exit  # called with the "plan" in the cell's own process
+    exit_code: Any = 3
+    (failed,) = bench_align.rows_of_process("the cell", leave, exit_code)
+    assert failed["note"].startswith("failed: its process ended")
+
+
+def test_rows_measured_so_far_outlive_a_run_that_is_stopped(tmp_path: Path) -> None:
+    partial = Partial(tmp_path)
+    partial.keep([row([Trial(error_ms=1.0)])])
+    partial.keep([row([Trial(error_ms=2.0)])])
+    lines = (tmp_path / "partial.jsonl").read_text().splitlines()
+    assert [json.loads(line)["median_ms"] for line in lines] == [1.0, 2.0]
+    assert {json.loads(line)["commit"] for line in lines} == {partial.commit}
+
+
+def test_a_tree_that_changed_while_it_was_measured_is_named_by_both_commits() -> None:
+    document = stamped_by("align", [{"pair": "a"}], began_at="abc-dirty")
+    assert document["commit"].startswith("abc-dirty..")
+    assert document["rows"][0]["commit"] == document["commit"]
+
+
+def test_a_peer_is_beaten_only_by_a_number_no_worse_than_its_own() -> None:
+    rows = [
+        {"pair": "p", "source": "s", "method": "coeval", "right": 40.0, "median_ms": None},
+        {"pair": "p", "source": "s", "method": "peer", "right": 41.0, "median_ms": 3.0},
+    ]
+    assert not against(rows, "peer", "p", "s", "right").met
+    assert not against(rows, "peer", "p", "s", "median_ms").met
+    assert against([rows[0] | {"right": 41.0}, rows[1]], "peer", "p", "s", "right").met
+    assert not against(rows[:1], "peer", "p", "s", "right").met
 
 
 def test_without_json_the_table_and_the_bars_are_printed(

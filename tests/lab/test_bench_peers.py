@@ -11,11 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coeval.samples import AudioBlock, TextLine
+from coeval.align import StreamTrack
+from coeval.samples import AudioBlock, MetadataBlock, TextLine
+from coeval.signals import SignalTrack
 from coeval.time import NodeNs
 from coeval_lab.bench.cells import Draw
+from coeval_lab.bench.events import event_times
 from coeval_lab.bench.material import Clock, Stream
-from coeval_lab.bench.peer_cells import ask, ask_subtitles, pieces, trial_of, wav_pair, write_srt
+from coeval_lab.bench.peer_cells import (
+    ask,
+    ask_events,
+    ask_subtitles,
+    pieces,
+    trial_of,
+    wav_pair,
+    write_srt,
+)
 from coeval_lab.bench.peers import (
     REQUIREMENTS,
     WORKER,
@@ -24,7 +35,7 @@ from coeval_lab.bench.peers import (
     PeerWorker,
     install_peers,
 )
-from coeval_lab.bench.syncwise import syncwise_offset
+from coeval_lab.bench.syncwise import syncwise_offset, syncwise_trial
 
 S = 1_000_000_000
 OWN_PYTHON = Path(sys.executable)
@@ -49,6 +60,7 @@ def test_a_peer_that_fails_gives_a_reason_and_the_next_one_is_still_asked() -> N
         failed = worker.ask("nobody", {})
         assert failed.offset_s is None
         assert failed.error == "KeyError: 'nobody'"
+        assert worker.errors == {"nobody": [failed.error]}
         assert worker.ask("echo", {"offset_s": 2.0}).offset_s == 2.0
 
 
@@ -245,3 +257,70 @@ def test_the_syncwise_baseline_has_no_answer_without_a_whole_window_or_without_m
     assert syncwise_offset(t_s, moved, t_s, moved, max_offset_s=2.0) is None
     t_s, moved = motion(30.0, seed=2)
     assert syncwise_offset(t_s, np.ones_like(moved), t_s, moved, max_offset_s=2.0) is None
+
+
+def test_the_syncwise_baseline_is_judged_by_our_sign() -> None:
+    t_s, moved = motion(40.0, seed=5)
+    t_ns = np.round(t_s * S).astype(np.int64)
+    draw = Draw(clock=Clock(offset_ns=-4.5e9, t0_ns=0), start_ns=0, stop_ns=40 * S)
+    tracks = tuple(
+        StreamTrack(
+            node=node,
+            stream=node,
+            modality="metadata",
+            embeddings=(),
+            signals=SignalTrack(t_node_ns=times, values=moved[:, None]),
+        )
+        for node, times in (("a", t_ns), ("b", t_ns - round(4.5 * S)))
+    )
+    trial = syncwise_trial((tracks[0], tracks[1]), draw, shared_cpu_s=1.0)
+    assert trial.error_ms == pytest.approx(0.0, abs=40.0)
+    assert trial.cpu_s > 1.0
+
+
+def test_sounds_begin_where_the_level_rises() -> None:
+    t_s = np.arange(0, 10, 1 / 16_000)
+    pcm = np.random.default_rng(1).normal(0, 1e-3, len(t_s))
+    for begin_s in (2.0, 4.5, 8.0):
+        pcm[(t_s >= begin_s) & (t_s < begin_s + 0.5)] *= 100
+    block = AudioBlock(t_node_ns=NodeNs(3 * S), rate_hz=16_000, pcm=pcm.astype(np.float32))
+    found = event_times([block], since_ns=S)
+    np.testing.assert_allclose(found, [4.0, 6.5, 10.0], atol=0.03)
+
+
+def test_readings_have_events_where_they_change_most() -> None:
+    t_ns = np.arange(0, 10 * S, S // 50)
+    values = np.random.default_rng(2).normal(0, 0.01, (len(t_ns), 2))
+    values[t_ns >= 3 * S, 0] += 5.0
+    values[t_ns >= 7 * S, 1] -= 4.0
+    block = MetadataBlock(t_node_ns=t_ns, values=values)
+    np.testing.assert_allclose(event_times([block], since_ns=0), [3.0, 7.0], atol=0.03)
+
+
+def test_lines_have_events_where_they_begin_and_silence_has_none() -> None:
+    line = TextLine(t_node_ns=NodeNs(3 * S), t_end_node_ns=None, text="hello")
+    assert event_times([line], since_ns=S).tolist() == [2.0]
+    quiet = AudioBlock(t_node_ns=NodeNs(0), rate_hz=16_000, pcm=np.zeros(16_000, np.float32))
+    assert event_times([quiet], since_ns=0).tolist() == []
+    assert event_times([], since_ns=0).tolist() == []
+
+
+def test_the_peer_of_events_gets_the_moments_of_our_own_trial() -> None:
+    begins_s = (12.0, 15.5, 33.0)
+    lines = [
+        TextLine(t_node_ns=NodeNs(round(t * S)), t_end_node_ns=None, text="x") for t in begins_s
+    ]
+    stream = Stream(name="text", modality="text", samples=lines, sigma_s=0.04)
+    draw = Draw(clock=Clock(offset_ns=2.25e9), start_ns=5 * S, stop_ns=40 * S)
+
+    class Reader(PeerWorker):
+        """Subtracts the first event from the first event."""
+
+        def ask(self, peer: str, job: object) -> PeerAnswer:
+            assert peer == "nearest-advocate"
+            assert isinstance(job, dict)
+            return PeerAnswer(offset_s=job["second"][0] - job["first"][0], cpu_s=0.5, error=None)
+
+    trial = ask_events(Reader(OWN_PYTHON), stream, stream, draw)
+    assert trial.error_ms == pytest.approx(0.0, abs=1e-3)
+    assert trial.truth_sigma_ms == pytest.approx(40.0)

@@ -24,11 +24,20 @@ class Bar:
 def every(
     name: str, rows: Sequence[Row], column: str, wanted: str, holds: Callable[[float], bool]
 ) -> Bar:
-    """A bar on one column of several lines: the worst line decides; no number is a miss."""
-    values = [(row["pair"], row["source"], row.get(column)) for row in rows]
-    missed = [v for v in values if v[2] is None or not holds(float(v[2]))]
+    """A bar on one column of several lines: each must hold, and no number is a miss.
+
+    `got` tells every line that misses; where none does, the range of all.
+    """
+    values = [(f"{row['pair']} ({row['source']})", row.get(column)) for row in rows]
     if not values:
         return Bar(name=name, wanted=wanted, got="not measured", met=False)
-    shown = missed or values
-    got = "; ".join(f"{pair} ({source}): {value}" for pair, source, value in shown[:6])
-    return Bar(name=name, wanted=wanted, got=got, met=not missed)
+    missed = [(line, v) for line, v in values if v is None or not holds(float(v))]
+    if missed:
+        got = "; ".join(f"{line}: {'none accepted' if v is None else v}" for line, v in missed)
+        met = len(values) - len(missed)
+        return Bar(name=name, wanted=wanted, got=f"{met} of {len(values)}; {got}", met=False)
+    if len(values) == 1:
+        return Bar(name=name, wanted=wanted, got=f"{values[0][0]}: {values[0][1]}", met=True)
+    numbers = [float(v) for _, v in values if v is not None]
+    got = f"{len(values)} lines, {min(numbers):g} to {max(numbers):g}"
+    return Bar(name=name, wanted=wanted, got=got, met=True)

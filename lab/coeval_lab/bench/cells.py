@@ -12,6 +12,8 @@ from coeval_lab.bench.metrics import Trial
 
 OFFSETS_S = (2.0, -2.0, 5.0, -5.0, 30.0, -30.0)
 SKEWS_PPM = (0.0, 20.0, -20.0, 150.0, -150.0, 500.0, -500.0)
+NUM_KINDS = len(OFFSETS_S) * len(SKEWS_PPM)
+"""Pairs of an offset and a skew; the two lengths have no common factor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,22 +28,23 @@ class Draw:
     """Its end."""
 
 
-def draw_trial(
-    a: Stream,
-    b: Stream,
-    rng: np.random.Generator,
-    *,
-    window_s: float | None,
-    skews_ppm: tuple[float, ...] = SKEWS_PPM,
-) -> Draw:
-    """A random piece, a listed offset made fractional, a listed skew."""
+def draw_trials(
+    a: Stream, b: Stream, rng: np.random.Generator, *, window_s: float | None, count: int
+) -> list[Draw]:
+    """Random pieces; listed offsets made fractional; listed skews.
+
+    Offsets and skews take turns: every NUM_KINDS trials hold each offset with each skew once.
+    """
     start, stop = max(a.start_ns, b.start_ns), min(a.stop_ns, b.stop_ns)
-    if window_s is not None and (stop - start) > window_s * NS_PER_S:
-        start += int(rng.integers(0, stop - start - int(window_s * NS_PER_S) + 1))
-        stop = start + int(window_s * NS_PER_S)
-    offset_s = float(rng.choice(OFFSETS_S)) + float(rng.uniform(-0.5, 0.5))
-    clock = Clock(offset_ns=offset_s * NS_PER_S, skew_ppm=float(rng.choice(skews_ppm)), t0_ns=start)
-    return Draw(clock=clock, start_ns=start, stop_ns=stop)
+    length = stop - start if window_s is None else min(int(window_s * NS_PER_S), stop - start)
+    draws: list[Draw] = []
+    for k in range(count):
+        begin = start + int(rng.integers(0, stop - start - length + 1))
+        offset_s = OFFSETS_S[k % len(OFFSETS_S)] + float(rng.uniform(-0.5, 0.5))
+        skew_ppm = SKEWS_PPM[k % len(SKEWS_PPM)]
+        clock = Clock(offset_ns=offset_s * NS_PER_S, skew_ppm=skew_ppm, t0_ns=begin)
+        draws.append(Draw(clock=clock, start_ns=begin, stop_ns=begin + length))
+    return draws
 
 
 def tracks_of_trial(a: Stream, b: Stream, draw: Draw) -> tuple[StreamTrack, StreamTrack]:
@@ -89,18 +92,55 @@ def judge(
 def our_trial(a: Stream, b: Stream, draw: Draw, *, related: bool = True) -> Trial:
     """One estimate by the product's own path, from samples to offset."""
     began = time.process_time()
-    first, second = tracks_of_trial(a, b, draw)
+    tracks = tracks_of_trial(a, b, draw)
+    return estimated(tracks, a, b, draw, began_s=began, related=related)
+
+
+def estimated(
+    tracks: tuple[StreamTrack, StreamTrack],
+    a: Stream,
+    b: Stream,
+    draw: Draw,
+    *,
+    began_s: float,
+    related: bool = True,
+) -> Trial:
+    """Our estimate from a trial's tracks, whose making began at `began_s` of the CPU's time."""
     material_s = (draw.stop_ns - draw.start_ns) / NS_PER_S
-    sigma_s = max(a.sigma_s, b.sigma_s)
-    if not first.embeddings or not second.embeddings:
+    if not tracks[0].embeddings or not tracks[1].embeddings:
         return Trial(error_ms=None, material_s=material_s, related=related)
-    estimate = align_tracks([first, second], reference="a")
+    estimate = align_tracks(tracks, reference="a")
     return judge(
         estimate,
         "b",
         draw.clock,
-        cpu_s=time.process_time() - began,
+        cpu_s=time.process_time() - began_s,
         material_s=material_s,
-        truth_sigma_s=sigma_s,
+        truth_sigma_s=max(a.sigma_s, b.sigma_s),
         related=related,
+    )
+
+
+def constant_trial(
+    offset_s: float | None, cpu_s: float, draw: Draw, *, truth_sigma_s: float = 0.0
+) -> Trial:
+    """A method's one number as a trial.
+
+    Args:
+        offset_s: constant offset of the second clock against the first, or None for no answer.
+        cpu_s: what it cost.
+        draw: the trial.
+        truth_sigma_s: how far the truth can be trusted.
+
+    Returns:
+        The error against the truth at the middle of the piece: the best case of a method that
+        knows no skew.
+    """
+    middle_ns = 0.5 * (draw.start_ns + draw.stop_ns)
+    truth_ns = draw.clock.reads(middle_ns) - middle_ns
+    return Trial(
+        error_ms=None if offset_s is None else (offset_s * NS_PER_S - truth_ns) * 1e-6,
+        cpu_s=cpu_s,
+        material_s=(draw.stop_ns - draw.start_ns) / NS_PER_S,
+        truth_sigma_ms=truth_sigma_s * 1e3,
     )

@@ -145,7 +145,9 @@ class Run:
     """Samples of the source that told a jump, from the jump on; None: no jump was told."""
 
 
-def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
+def run(
+    plan: Plan, *, say: Say, keep: Callable[[Sequence[Row]], None] = lambda _: None
+) -> tuple[list[Row], list[Bar]]:
     """Every scenario with every choice of sources, the paths with the baselines, and the bars."""
     scenarios = [(scenario, plan.calm_runs) for scenario in CALM]
     scenarios += [(scenario, plan.fault_runs) for scenario in (*FAULTS, NO_PULSES_AT_ALL)]
@@ -162,7 +164,9 @@ def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
             for path in paths
         ]
         for name, done in running:
-            rows += done.result()
+            found = done.result()
+            keep(found)
+            rows += found
             say(f"done: {name}")
     return rows, bars_of(rows)
 

@@ -73,6 +73,7 @@ def row_of(
     for limit in (20, 40, 100, 300):
         row[f"within_{limit}ms"] = percent(int((errors <= limit).sum()), len(errors))
     row |= {
+        "right": percent(int((errors <= 100).sum()), len(trials)),
         "wrong": percent(wrong, len(trials)),
         "coverage95": percent(sum(covered), len(covered)),
         "skew_err_ppm": rounded(float(np.median(skews))) if skews else None,

@@ -24,10 +24,10 @@ from coeval.network import Exchange
 from coeval.placing import PairLine
 from coeval.time import NS_PER_S, RefNs
 from coeval_aggregator.evidence_book import EvidenceBook
-from coeval_lab.bench.align import scene_tracks
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.material import Clock
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.scene_cells import scene_tracks
 from coeval_lab.simulation.stamps import BUSY_WIFI, PulseErrors, path_delays, pulse_errors
 from coeval_training.data import FIRST_HELD_OUT_SEED
 
@@ -85,7 +85,9 @@ def plan_of(
     return replace(QUICK if quick else FULL, seed=seed)
 
 
-def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
+def run(
+    plan: Plan, *, say: Say, keep: Callable[[Sequence[Row]], None] = lambda _: None
+) -> tuple[list[Row], list[Bar]]:
     """The table, and how the goals stand."""
     first = FIRST_HELD_OUT_SEED + 400_000
     errors: dict[tuple[str, str], list[float]] = {}
@@ -101,6 +103,7 @@ def run(plan: Plan, *, say: Say) -> tuple[list[Row], list[Bar]]:
         for name in COMBINATIONS
         for method in METHODS
     ]
+    keep(rows)
     return rows, bars_of(rows)
 
 

@@ -1,78 +1,125 @@
 """The peers on the same trials as ours: the same pieces, offsets and noise."""
 
 import tempfile
+import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from coeval.samples import AudioBlock, FloatArray, TextLine
 from coeval.time import NS_PER_S
 from coeval.waveform import sound_at
-from coeval_lab.bench.cells import Draw, draw_trial
-from coeval_lab.bench.material import SAMPLE_RATE_HZ, Stream, cropped, degraded, recorded, stamped
+from coeval_lab.bench.align_plan import Cell, Plan, Row, cells_of
+from coeval_lab.bench.cells import Draw, constant_trial
+from coeval_lab.bench.events import event_times
+from coeval_lab.bench.material import SAMPLE_RATE_HZ, Stream, cropped, stamped
 from coeval_lab.bench.metrics import Trial, row_of
 from coeval_lab.bench.peers import PeerWorker, install_peers
+from coeval_lab.bench.real_cells import rows_of_cells
 
 AUDIO_PEERS = ("audalign", "syncstart", "audio-offset-finder")
-Row = dict[str, Any]
+SUBTITLES_PEER = "ffsubsync"
+EVENTS_PEER = "nearest-advocate"
+EVENT_PAIRS = ("audio-text", "audio-text, heart", "metadata-metadata")
+"""Pairs both of whose streams can be seen as lists of events."""
+REACH_S = 60.0
+"""As far as ours searches."""
+
+Answerer = Callable[[PeerWorker, Cell, Draw, Path], dict[str, Trial]]
+"""Asks peers about one trial; answers by peer."""
 
 
-def peer_rows(
-    recordings: Path,
-    *,
-    seed: int,
-    repeats: int,
-    sounds: Sequence[str],
-    speech: Sequence[tuple[str, str]],
-) -> Iterator[Row]:
-    """Lines of every peer that is installed; one that is not says why.
+def sound_peers(plan: Plan, pair: str) -> Iterator[Row]:
+    """The peers that correlate sounds, on our trials of whole sounds."""
+    whole = replace(plan, windows_s=(None,))
+    yield from peer_rows(whole, pair, AUDIO_PEERS, ask_about_sounds)
 
-    The peers know neither skew nor intervals nor rejection by content; they get whole recordings
-    and a fifth of our trials, because some take seconds a call.
+
+def subtitle_peers(plan: Plan) -> Iterator[Row]:
+    """ffsubsync on our trials of whole recordings of speech."""
+    whole = replace(plan, windows_s=(None,))
+    yield from peer_rows(whole, "audio-text", (SUBTITLES_PEER,), ask_about_subtitles)
+
+
+def event_peers(plan: Plan) -> Iterator[Row]:
+    """nearest_advocate on our trials of streams that can be seen as events."""
+    for pair in EVENT_PAIRS:
+        yield from peer_rows(plan, pair, (EVENTS_PEER,), ask_about_events)
+
+
+def peer_rows(plan: Plan, pair: str, peers: Sequence[str], answer: Answerer) -> Iterator[Row]:
+    """Lines of peers on one pair of modalities; one that is not installed says why.
+
+    The peers know neither skew nor intervals nor rejection by content.
     """
+    if not plan.with_peers:
+        return
     install_peers()
-    repeats = max(repeats // 5, 1)
     with tempfile.TemporaryDirectory() as folder, PeerWorker() as worker:
         versions = worker.versions()
-        for peer in (*AUDIO_PEERS, "ffsubsync"):
-            if versions.get(peer, "").startswith("missing"):
-                yield row_of([], pair="–", method=peer, source="–", note=versions[peer])
-        for noisy in (False, True):
-            pair = "audio-audio, reverb + 0 dB noise" if noisy else "audio-audio, clean"
-            answers: dict[str, list[Trial]] = {peer: [] for peer in AUDIO_PEERS}
-            for k, name in enumerate(n for n in sounds if (recordings / n).exists()):
-                a = recorded(recordings / name, "audio", held_out=True)
-                b = degraded(a, seed=seed + k) if noisy else a
-                rng = np.random.default_rng([seed, k, 1, noisy])
-                for _ in range(repeats):
-                    draw = draw_trial(a, b, rng, window_s=None)
-                    first, second = wav_pair(a, b, draw, Path(folder))
-                    for peer in AUDIO_PEERS:
-                        answers[peer].append(ask(worker, peer, draw, first, second))
-            for peer, trials in answers.items():
-                yield row_of(
-                    trials, pair=pair, method=peer, source="whole", note=versions.get(peer, "")
-                )
-        subtitles = []
-        for k, (name, stream) in enumerate(speech):
-            if not (recordings / name).exists():
-                continue
-            a = recorded(recordings / name, "audio", held_out=True)
-            b = recorded(recordings / name, stream, held_out=True)
-            rng = np.random.default_rng([seed, k, 2])
-            for _ in range(repeats):
-                draw = draw_trial(a, b, rng, window_s=None)
-                subtitles.append(ask_subtitles(worker, a, b, draw, Path(folder)))
-        yield row_of(
-            subtitles,
-            pair="audio-text",
-            method="ffsubsync",
-            source="all",
-            note=versions.get("ffsubsync", ""),
-        )
+        missing = {peer for peer in peers if versions.get(peer, "missing").startswith("missing")}
+        for peer in sorted(missing):
+            yield row_of([], pair=pair, method=peer, source="–", note=versions.get(peer, "missing"))
+        found: dict[str, list[tuple[Cell, list[Trial]]]] = {peer: [] for peer in peers}
+        cells = cells_of(plan, pair)
+        if cells:
+            answer(worker, cells[0], cells[0].draws[0], Path(folder))  # its start costs no trial
+            worker.errors.clear()
+        for cell in cells:
+            for peer in peers:
+                found[peer].append((cell, []))
+            for draw in cell.draws:
+                for peer, trial in answer(worker, cell, draw, Path(folder)).items():
+                    found[peer][-1][1].append(trial)
+        for peer in peers:
+            if peer not in missing:
+                note = versions[peer]
+                if failed := worker.errors.get(peer):
+                    note += f"; failed {len(failed)} times: {failed[0]}"
+                yield from rows_of_cells(pair, peer, found[peer], note=note)
+
+
+def ask_about_sounds(worker: PeerWorker, cell: Cell, draw: Draw, folder: Path) -> dict[str, Trial]:
+    """What the peers of sounds answer on one trial."""
+    first, second = wav_pair(cell.first, cell.second, draw, folder)
+    return {peer: ask(worker, peer, draw, first, second) for peer in AUDIO_PEERS}
+
+
+def ask_about_subtitles(
+    worker: PeerWorker, cell: Cell, draw: Draw, folder: Path
+) -> dict[str, Trial]:
+    """What ffsubsync answers on one trial."""
+    return {SUBTITLES_PEER: ask_subtitles(worker, cell.first, cell.second, draw, folder)}
+
+
+def ask_about_events(worker: PeerWorker, cell: Cell, draw: Draw, folder: Path) -> dict[str, Trial]:
+    """What nearest_advocate answers on one trial."""
+    del folder
+    return {EVENTS_PEER: ask_events(worker, cell.first, cell.second, draw)}
+
+
+def ask_events(worker: PeerWorker, a: Stream, b: Stream, draw: Draw) -> Trial:
+    """One answer about the moments at which something begins in either stream."""
+    late = int(0.05 * (draw.stop_ns - draw.start_ns))
+    second = [
+        stamped(sample, draw.clock)
+        for sample in cropped(b.samples, draw.start_ns + late, draw.stop_ns + late)
+    ]
+    began_s = time.process_time()
+    first_s, second_s = (
+        event_times(samples, since_ns=draw.start_ns)
+        for samples in (cropped(a.samples, draw.start_ns, draw.stop_ns), second)
+    )
+    own_s = time.process_time() - began_s
+    sigma_s = max(a.sigma_s, b.sigma_s)
+    if not len(first_s) or not len(second_s):
+        return constant_trial(None, own_s, draw, truth_sigma_s=sigma_s)
+    job = {"first": first_s.tolist(), "second": second_s.tolist(), "reach_s": REACH_S}
+    answer = worker.ask(EVENTS_PEER, job)
+    return constant_trial(answer.offset_s, own_s + answer.cpu_s, draw, truth_sigma_s=sigma_s)
 
 
 def pieces(a: Stream, b: Stream, draw: Draw) -> tuple[list[AudioBlock], list[AudioBlock]]:
@@ -119,18 +166,17 @@ def ask(
     return trial_of(answer.offset_s, answer.cpu_s, draw, begins_ns=second[1] - first[1])
 
 
-def trial_of(offset_s: float | None, cpu_s: float, draw: Draw, *, begins_ns: float) -> Trial:
-    """An answer between files' beginnings as an error of the clock's offset.
-
-    A peer knows one offset only: it is compared with the truth at the middle, its best case.
-    """
-    material_s = (draw.stop_ns - draw.start_ns) / NS_PER_S
-    if offset_s is None:
-        return Trial(error_ms=None, cpu_s=cpu_s, material_s=material_s)
-    middle_ns = 0.5 * (draw.start_ns + draw.stop_ns)
-    truth_ns = draw.clock.reads(middle_ns) - middle_ns
-    error_ms = (offset_s * NS_PER_S + begins_ns - truth_ns) * 1e-6
-    return Trial(error_ms=error_ms, cpu_s=cpu_s, material_s=material_s)
+def trial_of(
+    offset_s: float | None,
+    cpu_s: float,
+    draw: Draw,
+    *,
+    begins_ns: float,
+    truth_sigma_s: float = 0.0,
+) -> Trial:
+    """An answer between files, the second of which begins `begins_ns` after the first."""
+    found = None if offset_s is None else offset_s + begins_ns / NS_PER_S
+    return constant_trial(found, cpu_s, draw, truth_sigma_s=truth_sigma_s)
 
 
 def ask_subtitles(worker: PeerWorker, a: Stream, b: Stream, draw: Draw, folder: Path) -> Trial:
@@ -152,13 +198,12 @@ def ask_subtitles(worker: PeerWorker, a: Stream, b: Stream, draw: Draw, folder: 
     answer = worker.ask(
         "ffsubsync", {"first": str(folder / "sound.wav"), "second": str(folder / "lines.srt")}
     )
-    trial = trial_of(answer.offset_s, answer.cpu_s, draw, begins_ns=base_ns - start_ns)
-    sigma_ms = max(a.sigma_s, b.sigma_s) * 1e3
-    return Trial(
-        error_ms=trial.error_ms,
-        cpu_s=trial.cpu_s,
-        material_s=trial.material_s,
-        truth_sigma_ms=sigma_ms,
+    return trial_of(
+        answer.offset_s,
+        answer.cpu_s,
+        draw,
+        begins_ns=base_ns - start_ns,
+        truth_sigma_s=max(a.sigma_s, b.sigma_s),
     )
 
 

@@ -4,6 +4,7 @@ A separate environment because they want other versions of numpy than we do; a l
 so that their start-up is not counted as their cost.
 """
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any, Self
 from coeval.errors import CoevalError
 
 FOLDER = Path(".venv-peers")
+STAMP = "installed.txt"
 REQUIREMENTS = (
     "ffsubsync==0.5.1",
     "audio-offset-finder==0.5.5",
@@ -48,10 +50,31 @@ def install_peers(folder: Path = FOLDER) -> None:
     Raises:
         PeerFailed: pip failed; its last line is in the message.
     """
-    stamp = folder / "installed.txt"
-    wanted = "\n".join(REQUIREMENTS)
-    if stamp.exists() and stamp.read_text() == wanted:
+    if is_installed(folder):
         return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # cells that need the peers run side by side
+            if not is_installed(folder):
+                make_environment(folder)
+                (folder / STAMP).write_text("\n".join(REQUIREMENTS))
+    except OSError as exc:
+        raise PeerFailed(f"peers: making {folder} failed: {exc.strerror}") from exc
+
+
+def is_installed(folder: Path) -> bool:
+    """Whether these very versions are there."""
+    stamp = folder / STAMP
+    return stamp.exists() and stamp.read_text() == "\n".join(REQUIREMENTS)
+
+
+def make_environment(folder: Path) -> None:
+    """A virtual environment with the peers in it.
+
+    Raises:
+        PeerFailed: pip failed; its last line is in the message.
+    """
     for command in (
         [sys.executable, "-m", "venv", str(folder)],
         [str(folder / "bin/pip"), "install", "--quiet", *REQUIREMENTS],
@@ -60,7 +83,6 @@ def install_peers(folder: Path = FOLDER) -> None:
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise PeerFailed(f"peers: `{' '.join(command[:4])} …` failed: {last}")
-    stamp.write_text(wanted)
 
 
 class PeerWorker:
@@ -69,6 +91,8 @@ class PeerWorker:
     def __init__(self, python: Path | None = None) -> None:
         self._python = python or FOLDER / "bin/python"
         self._child: subprocess.Popen[str] | None = None
+        self.errors: dict[str, list[str]] = {}
+        """Why there was no answer, by peer, one a job."""
 
     def __enter__(self) -> Self:
         self._child = subprocess.Popen(
@@ -113,6 +137,8 @@ class PeerWorker:
     def ask(self, peer: str, job: Mapping[str, object]) -> PeerAnswer:
         """One peer's answer to one job; an error of the peer's is an answer too."""
         answer = self.call(peer, job)
+        if answer["error"] is not None:
+            self.errors.setdefault(peer, []).append(answer["error"])
         return PeerAnswer(offset_s=answer["offset_s"], cpu_s=answer["cpu_s"], error=answer["error"])
 
     def versions(self) -> dict[str, str]:

@@ -88,28 +88,59 @@ def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+class Partial:
+    """The rows measured so far, kept in the report's folder: a run that is stopped leaves them."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = None if folder is None else folder / "partial.jsonl"
+        self.commit = commit()
+        """The commit at which the measurement began."""
+        self.remove()
+
+    def keep(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add rows to the file."""
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.writelines(json.dumps(row | {"commit": self.commit}) + "\n" for row in rows)
+
+    def remove(self) -> None:
+        """Forget them: the report holds them all."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def stamped(name: str, rows: Sequence[dict[str, Any]], *, began_at: str) -> dict[str, Any]:
+    """A benchmark's document, its commit beside every row.
+
+    A tree that changed while it was measured is named by both commits: cells start one by one and
+    run what is there then.
+    """
+    ended_at = commit()
+    stamp = began_at if ended_at == began_at else f"{began_at}..{ended_at}"
+    return {"bench": name, "commit": stamp, "rows": [row | {"commit": stamp} for row in rows]}
+
+
 def write_report(
     folder: Path,
+    document: dict[str, Any],
     *,
-    name: str,
     command: str,
     seed: int,
-    rows: Sequence[dict[str, Any]],
+    minutes: float,
     bars: Sequence[Bar],
     page: Page,
 ) -> None:
     """Write README.md, rows.json and plot.png of a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = commit()
-    document = {"bench": name, "commit": stamp, "rows": list(rows)}
+    rows = document["rows"]
     (folder / "rows.json").write_text(json.dumps(document, indent=1) + "\n")
     verdicts = [
         {"bar": bar.name, "wanted": bar.wanted, "got": bar.got, "met": bar.met} for bar in bars
     ]
     (folder / "README.md").write_text(
-        f"# bench {name}, {datetime.now(UTC):%Y-%m-%d}\n\n"
-        f"Command: `{command}`; seed {seed}; commit {stamp}; Python {platform.python_version()}, "
-        f"{platform.machine()}, two shared cores.\n\n"
+        f"# bench {document['bench']}, {datetime.now(UTC):%Y-%m-%d}\n\n"
+        f"Command: `{command}`; seed {seed}; commit {document['commit']}; {minutes:.0f} min; "
+        f"Python {platform.python_version()}, {platform.machine()}, two shared cores.\n\n"
         f"{page.explanation}\n\n"
         f"## Bars\n\n{markdown(verdicts, ('bar', 'wanted', 'got', 'met'))}\n\n"
         f"## Table\n\n{markdown(rows, page.columns)}\n\n![{page.caption}](plot.png)\n"

@@ -7,8 +7,22 @@ every window's best shift between video motion and acceleration, then a kernel d
 over the windows' shifts, weighted by their confidence.
 """
 
+import time
+
 import numpy as np
 from numpy.typing import NDArray
+
+from coeval.align import StreamTrack
+from coeval.signals import SignalTrack
+from coeval.time import NS_PER_S
+from coeval_lab.bench.cells import Draw, constant_trial
+from coeval_lab.bench.metrics import Trial
+
+METHOD = "SyncWISE (reimplemented)"
+MAX_OFFSET_S = 60.0
+"""As far as ours searches."""
+ACCELERATIONS = slice(3, 6)
+"""Of an IMU's six columns, in this order: rates, accelerations."""
 
 RATE_HZ = 25.0
 KERNEL_S = 0.2
@@ -67,3 +81,42 @@ def syncwise_offset(
     distance = (candidates[:, None] - np.array(shifts)) / KERNEL_S
     density = (np.exp(-0.5 * distance**2) * np.array(weights)).sum(axis=1)
     return float(candidates[density.argmax()])
+
+
+def syncwise_trial(
+    tracks: tuple[StreamTrack, StreamTrack],
+    draw: Draw,
+    *,
+    shared_cpu_s: float,
+    truth_sigma_s: float = 0.0,
+) -> Trial:
+    """The baseline on one of our trials: the same video motion, the same readings.
+
+    Args:
+        tracks: the video's track and the readings'.
+        draw: the trial.
+        shared_cpu_s: cost of making the tracks, which it would have too.
+        truth_sigma_s: how far the truth can be trusted.
+    """
+    began_s = time.process_time()
+    video, sensor = (track.signals for track in tracks)
+    found = None
+    if video is not None and sensor is not None:
+        base_ns = int(video.t_node_ns[0])
+        found = syncwise_offset(
+            *magnitude_of(video, since_ns=base_ns),
+            *magnitude_of(sensor, since_ns=base_ns),
+            max_offset_s=MAX_OFFSET_S,
+        )
+    cpu_s = shared_cpu_s + time.process_time() - began_s
+    return constant_trial(found, cpu_s, draw, truth_sigma_s=truth_sigma_s)
+
+
+def magnitude_of(
+    track: SignalTrack, *, since_ns: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times in s and the size of motion: of accelerations where an IMU has rates too."""
+    values = track.values[:, ACCELERATIONS] if track.values.shape[1] == 6 else track.values
+    times: NDArray[np.float64] = (track.t_node_ns - since_ns) / NS_PER_S
+    size: NDArray[np.float64] = np.sqrt((values**2).sum(axis=1))
+    return times, size
