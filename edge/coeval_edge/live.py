@@ -21,6 +21,7 @@ from coeval_edge.sources.file_tail import FileTail, FileTailConfig
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
+from coeval_edge.sources.v4l2_camera import CameraConfig, open_camera
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,11 @@ class SourcesConfig:
     """MQTT topics."""
     serial: Mapping[str, SerialConfig] = field(default_factory=dict)
     """Serial ports whose devices print lines; needs the `serial` extra."""
+    camera: Mapping[str, CameraConfig] = field(default_factory=dict)
+    """Cameras of the kernel (V4L2)."""
 
     def __post_init__(self) -> None:
-        names = [*self.file, *self.mqtt, *self.serial]
+        names = [*self.file, *self.mqtt, *self.serial, *self.camera]
         for name in names:
             check_id(name, what=f"stream {name!r}")
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -68,6 +71,8 @@ class SourcesConfig:
             yield name, topic.modality, partial(MqttTopic, topic)
         for name, port in self.serial.items():
             yield name, port.modality, partial(SerialPort, port)
+        for name, camera in self.camera.items():
+            yield name, camera.modality, partial(open_camera, camera)
 
 
 class LiveStreams:

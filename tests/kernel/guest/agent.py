@@ -4,6 +4,7 @@ One JSON object a line each way: `{"do": name, ...}` in, `{"ok": value}` or `{"e
 "says": message}` out. A reply begins with a mark, since the kernel may write to the console too.
 """
 
+import base64
 import ctypes
 import fcntl
 import json
@@ -18,13 +19,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from coeval.errors import CoevalError
+from coeval.samples import Frame
 from coeval_edge.kernel_clocks import KernelClock, measure_difference, read_node_clock
 from coeval_edge.kernel_utc import Timex, read_utc_error_ns
 from coeval_edge.sources.errors import SourceSilent
 from coeval_edge.sources.gpio import GpioConfig, GpioSource, open_gpio
 from coeval_edge.sources.pps import PpsConfig, PpsSource, open_pps
 from coeval_edge.sources.pps_device import PARAMS, SET_PARAMS, KernelPulse
+from coeval_edge.sources.raw_picture import brightness
+from coeval_edge.sources.v4l2_camera import CameraConfig, V4l2Camera, timing_of
+from coeval_edge.sources.v4l2_device import PictureFormat, V4l2Device
 
 MARK = "COEVAL "
 NOBODY = 65534
@@ -33,7 +41,12 @@ ADJ_MAXERROR, ADJ_STATUS = 0x0004, 0x0010
 
 pps: dict[str, PpsSource] = {}
 gpio: dict[str, GpioSource] = {}
+cameras: dict[str, tuple[V4l2Camera, V4l2Device]] = {}
 ttys: dict[str, tuple[int, int]] = {}
+
+QUERY_CONTROL, SET_CONTROL = 0xC0445624, 0xC008561C
+NEXT_CONTROL = 0x80000000
+CONTROL_DESCRIPTION = struct.Struct("@II32s4iI8x")
 
 
 def pps_open(name: str, path: str, edge: str = "assert") -> dict[str, Any]:
@@ -127,6 +140,90 @@ def gpio_close(name: str) -> None:
     gpio.pop(name).close()
 
 
+class Brightness:
+    """Stands in for the scaling, whose library is not in the guest: the brightness as it is."""
+
+    def __init__(self, picture: PictureFormat) -> None:
+        self._picture = picture
+
+    def grey(self, data: bytes) -> NDArray[np.uint8]:
+        return brightness(data, self._picture)
+
+
+def camera_open(name: str, path: str = "/dev/video0", **keys: Any) -> dict[str, Any]:
+    """The node's camera source but for the scaling; what it came to."""
+    config = CameraConfig(device=Path(path), **keys)
+    device = V4l2Device(config.device)
+    try:
+        picture, period_ns = device.start(
+            width=config.width,
+            height=config.height,
+            rate_hz=config.rate_hz,
+            pixel_format=config.pixel_format,
+        )
+        rule, late = timing_of(device, config, period_ns=period_ns)
+    except BaseException:
+        device.close()
+        raise
+    camera = V4l2Camera(config, device, rule=rule, late=late, reader=Brightness(picture))
+    cameras[name] = camera, device
+    return {
+        "driver": device.driver,
+        "formats": device.formats(),
+        "fourcc": picture.fourcc,
+        "size": [picture.width, picture.height, picture.line_bytes],
+        "is_full_range": picture.is_full_range,
+        "period_ns": period_ns,
+        "point": rule.point,
+        "timing": camera.timing.describe(),
+    }
+
+
+def camera_read(name: str, count: int, timeout_s: float = 20.0) -> dict[str, Any]:
+    """So many pictures, or what came until the time is over, and what was counted."""
+    camera, found = cameras[name][0], []
+    end_s = time.monotonic() + timeout_s
+    while len(found) < count and (left_s := end_s - time.monotonic()) > 0:
+        for frame in camera.read(min(left_s, 1.0)):
+            assert isinstance(frame, Frame)
+            found.append({"t_node_ns": frame.t_node_ns, "read_node_ns": read_node_clock()})
+    return {"frames": found, "counts": camera.counts}
+
+
+def camera_frame(name: str) -> dict[str, Any]:
+    """One frame's bytes, and its brightness as the node's code finds it there."""
+    camera, device = cameras[name]
+    frame = device.read(10.0)
+    assert frame is not None
+    plane = camera._reader.grey(frame.data)
+    return {
+        "data": base64.b64encode(frame.data).decode(),
+        "rows": plane.mean(axis=1).tolist(),
+        "columns": plane.mean(axis=0).tolist(),
+    }
+
+
+def camera_close(name: str) -> None:
+    cameras.pop(name)[0].close()
+
+
+def set_control(path: str, control: str, value: int) -> None:
+    """Set a control of a video device by its name, as `v4l2-ctl` does."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        number = 0
+        while True:
+            data = bytearray(CONTROL_DESCRIPTION.size)
+            struct.pack_into("@I", data, 0, number | NEXT_CONTROL)
+            fcntl.ioctl(fd, QUERY_CONTROL, data)
+            number, _, name, *_ = CONTROL_DESCRIPTION.unpack(data)
+            if name.split(b"\0")[0].decode() == control:
+                break
+        fcntl.ioctl(fd, SET_CONTROL, struct.pack("@Ii", number, value))
+    finally:
+        os.close(fd)
+
+
 def clocks() -> dict[str, int]:
     """The node's clock now, and how far the others are from it."""
     return {
@@ -197,6 +294,7 @@ DO: dict[str, Callable[..., Any]] = {
     for each in (
         *(pps_open, pps_wait, pps_read, pps_listen, pps_state, pps_close, pps_set_mode),
         *(gpio_open, gpio_read, gpio_close, clocks, step_realtime, say_synchronised),
+        *(camera_open, camera_read, camera_frame, camera_close, set_control),
         *(write, chmod, listing, tty_attach, tty_unplug, as_nobody),
     )
 }
