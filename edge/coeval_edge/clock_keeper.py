@@ -14,6 +14,7 @@ from functools import partial
 from coeval.broker_address import BrokerAddress
 from coeval.errors import BadConfig
 from coeval.evidence_wire import TimeSample
+from coeval.pulse_names import PulseNames
 from coeval.topics import Topics, check_node_id
 from coeval_edge.chrony import ask_chrony, statement_of
 from coeval_edge.sources.errors import SourceSilent, SourceUnusable
@@ -52,6 +53,9 @@ class TimeConfig:
             raise BadConfig(f"every_s must lie within 0.05…3600, got {self.every_s}")
         for peer in self.peers:
             check_node_id(peer)
+        receivers = [line.nmea for line in self.pps.values() if line.nmea is not None]
+        if len(set(receivers)) < len(receivers):
+            raise BadConfig(f"pps: {receivers[0]!r} names the pulses of one line only")
 
 
 class ClockKeeper:
@@ -66,6 +70,7 @@ class ClockKeeper:
         node: str,
         boot_id: int,
         hand: Hand,
+        names: Mapping[str, PulseNames] | None = None,
     ) -> None:
         """Prepare; `start` begins.
 
@@ -76,8 +81,9 @@ class ClockKeeper:
             node: this node's id.
             boot_id: number of this run of the node.
             hand: takes what was measured; called from several threads.
+            names: what GNSS receivers tell of their pulses, by stream.
         """
-        self._hand, self._node = hand, node
+        self._hand, self._node, self._names = hand, node, names or {}
         self._stop = threading.Event()
         self._exchange: TimeExchange | None = None
         if config.exchange:
@@ -119,9 +125,11 @@ class ClockKeeper:
         return threading.Thread(target=follow, name=f"coeval[{self._node}].{name}")
 
     def _follow_pps(self, config: PpsConfig) -> None:
+        names = None if config.nmea is None else self._names[config.nmea]
+        said = ""
         while not self._stop.is_set():
             try:
-                source = open_pps(config)
+                source = open_pps(config, names=names)
                 with source.device:
                     while not self._stop.is_set():
                         try:
@@ -131,6 +139,11 @@ class ClockKeeper:
                             continue
                         if reading is not None and reading.sample is not None:
                             self._hand([reading.sample])
+                        if source.state != said:
+                            said = source.state
+                            logger.info(
+                                "pps node=%s device=%s state=%s", self._node, config.device, said
+                            )
             except SourceUnusable as exc:
                 logger.warning("pps not used node=%s reason=%s", self._node, exc)
                 self._stop.wait(REOPEN_S)

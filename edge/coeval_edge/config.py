@@ -82,6 +82,13 @@ class NodeConfig:
                 "replay, or sources and time: a node either replays a recording (whose clock is "
                 "not this device's) or is live; give the table of one of the two"
             )
+        receivers = {} if self.sources is None else self.sources.nmea
+        for name, line in ({} if self.time is None else self.time.pps).items():
+            if line.nmea is not None and line.nmea not in receivers:
+                raise BadConfig(
+                    f"time.pps.{name}.nmea: no [node.sources.nmea.{line.nmea}]; "
+                    f"known: {', '.join(receivers) or 'none'}"
+                )
         self.topics  # noqa: B018  checks session and prefix
         BrokerAddress.parse(self.broker)
         if not 1 <= self.block_hops <= MAX_COUNT:

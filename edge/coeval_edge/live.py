@@ -5,13 +5,15 @@ A source that is lost is opened again; what it says goes to the log when it chan
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from coeval.errors import BadConfig
+from coeval.evidence_wire import TimeSample
 from coeval.manifest import StreamSpec
+from coeval.pulse_names import PulseNames
 from coeval.samples import Modality, Sample
 from coeval.topics import check_id
 from coeval_edge.kernel_clocks import read_node_clock
@@ -19,6 +21,7 @@ from coeval_edge.replay import Reading
 from coeval_edge.sources.errors import SourceUnusable
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
+from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
 from coeval_edge.sources.v4l2_camera import CameraConfig, open_camera
@@ -42,6 +45,24 @@ class LiveSource(Protocol):
         """Give it back."""
 
 
+@runtime_checkable
+class HasUnits(Protocol):
+    """A source that knows the units of its channels."""
+
+    units: Mapping[str, str]
+    """By channel, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockLinks:
+    """What ties streams to the measuring of the clock."""
+
+    names: Mapping[str, PulseNames] = field(default_factory=dict)
+    """Of receivers whose pulse is wired to this node, by stream."""
+    hand: Callable[[Sequence[TimeSample]], None] | None = None
+    """Takes what sources tell of UTC; None: nobody asks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcesConfig:
     """A live node's streams, by kind and by the stream's name."""
@@ -54,16 +75,20 @@ class SourcesConfig:
     """Serial ports whose devices print lines; needs the `serial` extra."""
     camera: Mapping[str, CameraConfig] = field(default_factory=dict)
     """Cameras of the kernel (V4L2)."""
+    nmea: Mapping[str, NmeaConfig] = field(default_factory=dict)
+    """GNSS receivers on serial ports; needs the `nmea` extra."""
 
     def __post_init__(self) -> None:
-        names = [*self.file, *self.mqtt, *self.serial, *self.camera]
+        names = [name for kind in fields(self) for name in getattr(self, kind.name)]
         for name in names:
             check_id(name, what=f"stream {name!r}")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise BadConfig(f"two streams are called {twice[0]!r}; give one another name")
 
-    def openers(self) -> Iterator[tuple[str, Modality, Callable[[], LiveSource]]]:
+    def openers(
+        self, links: ClockLinks
+    ) -> Iterator[tuple[str, Modality, Callable[[], LiveSource]]]:
         """Name and modality of every stream, and what opens its source."""
         for name, tail in self.file.items():
             yield name, tail.modality, partial(FileTail, tail)
@@ -73,12 +98,17 @@ class SourcesConfig:
             yield name, port.modality, partial(SerialPort, port)
         for name, camera in self.camera.items():
             yield name, camera.modality, partial(open_camera, camera)
+        for name, gnss in self.nmea.items():
+            opener = partial(NmeaReceiver, gnss, names=links.names.get(name), hand=links.hand)
+            yield name, "metadata", opener
 
 
 class LiveStreams:
     """Reads all sources until told to stop."""
 
-    def __init__(self, config: SourcesConfig, node: str) -> None:
+    def __init__(
+        self, config: SourcesConfig, node: str, *, links: ClockLinks | None = None
+    ) -> None:
         """Open every source once, so that what cannot be used is said at once.
 
         Raises:
@@ -87,9 +117,11 @@ class LiveStreams:
         self._node = node
         self._sources: list[tuple[StreamSpec, LiveSource, Callable[[], LiveSource]]] = []
         try:
-            for name, modality, opener in config.openers():
-                spec = StreamSpec(id=name, node=node, modality=modality, file="")
-                self._sources.append((spec, opener(), opener))
+            for name, modality, opener in config.openers(links or ClockLinks()):
+                source = opener()
+                units = source.units if isinstance(source, HasUnits) else None
+                spec = StreamSpec(id=name, node=node, modality=modality, file="", units=units)
+                self._sources.append((spec, source, opener))
         except Exception:
             self.close()
             raise

@@ -22,6 +22,7 @@ from coeval.evidence_wire import TimeSample, batches, encode_evidence
 from coeval.features import feature_spec, make_extractor
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.manifest import StreamSpec
+from coeval.pulse_names import PulseNames
 from coeval.samples import Modality
 from coeval.time import NS_PER_S, NodeNs
 from coeval.wire import Block, encode_block
@@ -29,7 +30,7 @@ from coeval_edge.clock_keeper import ClockKeeper, TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
 from coeval_edge.kernel_clocks import read_node_clock
-from coeval_edge.live import LiveStreams, SourcesConfig
+from coeval_edge.live import ClockLinks, LiveStreams, SourcesConfig
 from coeval_edge.pipeline import HopEncoder, StreamPipeline
 from coeval_edge.publish import Publisher
 from coeval_edge.recording import open_recording
@@ -114,6 +115,8 @@ class Node:
         self._pipelines: dict[str, StreamPipeline] = {}
         self._descriptors: dict[str, dict[str, object]] = {}
         self._measured: queue.SimpleQueue[Sequence[TimeSample]] = queue.SimpleQueue()
+        lines = {} if config.time is None else config.time.pps
+        self._names = {line.nmea: PulseNames() for line in lines.values() if line.nmea is not None}
         self._live: LiveStreams | None = None
         if config.replay is not None:
             self._open_replay(config.replay, load_encoder)
@@ -144,7 +147,8 @@ class Node:
             )
 
     def _open_live(self, sources: SourcesConfig, load_encoder: LoadEncoder) -> None:
-        self._live = LiveStreams(sources, self.config.id)
+        links = ClockLinks(names=self._names, hand=self._measured.put)
+        self._live = LiveStreams(sources, self.config.id, links=links)
         for spec, timing in self._live.streams:
             self._add_stream(spec, load_encoder, stamps=timing.how, timing=timing.describe())
 
@@ -225,6 +229,7 @@ class Node:
             node=self.config.id,
             boot_id=self.boot_id,
             hand=self._measured.put,
+            names=self._names,
         )
         ended = threading.Event()
         live = self._live

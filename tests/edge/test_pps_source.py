@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from coeval.errors import BadConfig, CoevalError
-from coeval.time import NS_PER_S
+from coeval.pulse_names import PulseNames
+from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import KernelClock
 from coeval_edge.sources.errors import (
     SourceAbsent,
@@ -99,8 +100,18 @@ def kernel(tmp_path: Path) -> InventedKernel:
     return InventedKernel(tmp_path / "pps0", seconds(*range(1, 40)))
 
 
-def source(kernel: InventedKernel, *, utc_error_ns: int | None = 50_000_000) -> PpsSource:
-    return PpsSource(kernel.open(), read_clock=kernel.read_clock, utc_error_ns=lambda: utc_error_ns)
+def source(
+    kernel: InventedKernel,
+    *,
+    utc_error_ns: int | None = 50_000_000,
+    names: PulseNames | None = None,
+) -> PpsSource:
+    return PpsSource(
+        kernel.open(),
+        read_clock=kernel.read_clock,
+        utc_error_ns=lambda: utc_error_ns,
+        names=names,
+    )
 
 
 def test_every_pulse_is_read_once_with_its_number_and_stamp(kernel: InventedKernel) -> None:
@@ -329,3 +340,37 @@ def test_an_unknown_edge_is_refused_by_the_configuration(edge: str) -> None:
 def test_every_error_of_a_source_is_one_the_program_reports_in_a_line() -> None:
     for kind in (SourceAbsent, SourceForbidden, SourceUnfit, SourceLost, SourceSilent):
         assert issubclass(kind, CoevalError)
+
+
+SECONDS_AWAY = 7200
+"""What the receiver of these tests calls a second, from what the invented system does."""
+
+
+def read_named(kernel: InventedKernel, names: PulseNames, utc_error_ns: int | None) -> list[object]:
+    """Ten pulses, each followed by its receiver's sentence; their seconds after START."""
+    line, found = source(kernel, utc_error_ns=utc_error_ns, names=names), []
+    for k in range(1, 11):
+        reading = line.read(3.0)
+        assert reading is not None
+        found.append(reading.t_utc_ns and (reading.t_utc_ns - START_UTC_NS) // NS_PER_S)
+        told_ns = START_UTC_NS + (k + SECONDS_AWAY) * NS_PER_S
+        names.sentence(NodeNs(reading.judged.t_node_ns + 300_000_000), told_ns)
+    assert line.state == (
+        "locked, seconds named" if found[-1] else "locked, but nothing names the second"
+    )
+    assert line.num_contradicted == (0 if utc_error_ns is None else 4)
+    return found
+
+
+def test_a_receiver_s_sentences_name_seconds_where_no_clock_knows_utc(
+    kernel: InventedKernel,
+) -> None:
+    found = read_named(kernel, PulseNames(), None)
+    assert found == [None] * 6 + [k + SECONDS_AWAY for k in (7, 8, 9, 10)]
+
+
+def test_a_pulse_that_the_receiver_and_the_system_name_differently_is_not_used(
+    kernel: InventedKernel,
+) -> None:
+    found = read_named(kernel, PulseNames(), 50_000_000)
+    assert found == [None] * 3 + [4, 5, 6] + [None] * 4

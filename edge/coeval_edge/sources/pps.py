@@ -13,6 +13,8 @@ from pathlib import Path
 from coeval.errors import BadConfig
 from coeval.evidence_wire import PpsSample
 from coeval.pps import Judged, PpsHealth, PpsJudge, name_second
+from coeval.pulse_names import PulseNames
+from coeval.time import NodeNs
 from coeval_edge.kernel_clocks import KernelClock, ReadClock, StampConverter, read_node_clock
 from coeval_edge.kernel_utc import read_utc_error_ns
 from coeval_edge.sources.errors import SourceSilent
@@ -31,6 +33,9 @@ class PpsConfig:
     """The kernel's device."""
     edge: str = "assert"
     """The edge that marks the second: `assert` or `clear`."""
+    nmea: str | None = None
+    """The stream in `[node.sources.nmea]` whose receiver makes these pulses: its sentences name
+    their seconds. None: the system's clock does, where something steers it."""
 
     def __post_init__(self) -> None:
         if self.edge not in CAPTURE:
@@ -74,13 +79,17 @@ class PpsSource:
         *,
         read_clock: ReadClock = time.clock_gettime_ns,
         utc_error_ns: Callable[[], int | None] = read_utc_error_ns,
+        names: PulseNames | None = None,
     ) -> None:
         self.device = device
         """What it reads; whoever opened it closes it."""
+        self.num_contradicted = 0
+        """Pulses not used: the receiver and the system's clock name them differently."""
         self.num_overwritten = 0
         """Pulses that the kernel saw and the node was too late to read."""
         self._judge = PpsJudge()
-        self._read_clock, self._utc_error_ns = read_clock, utc_error_ns
+        self._read_clock, self._utc_error_ns, self._names = read_clock, utc_error_ns, names
+        self._is_named = False
         self._converter = StampConverter(KernelClock.REALTIME, read=read_clock)
 
     def read(self, timeout_s: float) -> PpsReading | None:
@@ -107,15 +116,34 @@ class PpsSource:
         second_ns = sigma_ns = None
         if judged.sigma_ns is not None:
             sigma_ns = math.hypot(judged.sigma_ns, stamp.error_ns)
-            utc_error_ns = self._utc_error_ns()
-            if utc_error_ns is not None:
-                second_ns = name_second(pulse.t_realtime_ns, error_ns=utc_error_ns)
+            second_ns = self._second(judged.t_node_ns, pulse.t_realtime_ns)
+            self._is_named = second_ns is not None
         return PpsReading(
             judged=judged,
             t_utc_ns=second_ns,
             sigma_ns=sigma_ns,
             num_overwritten=pulse.num_overwritten,
         )
+
+    @property
+    def state(self) -> str:
+        """What the line does, and whether its seconds have names: few words, that change seldom."""
+        if self.health.state != "locked":
+            return self.health.state
+        return "locked, seconds named" if self._is_named else "locked, but nothing names the second"
+
+    def _second(self, t_node_ns: NodeNs, t_realtime_ns: int) -> int | None:
+        """The second of a good pulse, by sentences and by the system's clock; where both know it
+        they must agree."""
+        told_ns = None if self._names is None else self._names.pulse(t_node_ns)
+        utc_error_ns = self._utc_error_ns()
+        if utc_error_ns is None:
+            return told_ns
+        system_ns = name_second(t_realtime_ns, error_ns=utc_error_ns)
+        if told_ns is not None and system_ns is not None and told_ns != system_ns:
+            self.num_contradicted += 1
+            return None
+        return system_ns if told_ns is None else told_ns
 
     @property
     def num_unplaced(self) -> int:
@@ -133,13 +161,18 @@ class PpsSource:
         stepped = (
             f"; {self.num_unplaced} around steps of the clock not used" if self.num_unplaced else ""
         )
-        return f"{self.device.path} ({self.device.edge}): {self.health}{late}{stepped}"
+        named = (
+            f"; {self.num_contradicted} named differently by the receiver and the system's clock"
+            if self.num_contradicted
+            else ""
+        )
+        return f"{self.device.path} ({self.device.edge}): {self.health}{late}{stepped}{named}"
 
 
-def open_pps(config: PpsConfig) -> PpsSource:
-    """Open the line of a configuration.
+def open_pps(config: PpsConfig, *, names: PulseNames | None = None) -> PpsSource:
+    """Open the line of a configuration; `names` are what its receiver's sentences tell.
 
     Raises:
         SourceUnusable: one of its kinds, with what to do.
     """
-    return PpsSource(PpsDevice(config.device, edge=config.pps_edge))
+    return PpsSource(PpsDevice(config.device, edge=config.pps_edge), names=names)

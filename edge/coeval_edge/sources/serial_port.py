@@ -14,6 +14,7 @@ from coeval_edge.sources.errors import (
     SourceBusy,
     SourceForbidden,
     SourceLost,
+    SourceUnfit,
     SourceUnusable,
     named,
 )
@@ -51,39 +52,36 @@ class SerialConfig:
             raise BadConfig(f"modality must be text or metadata, got {self.modality!r}")
 
 
-class SerialPort:
-    """Reads one port; needs pyserial."""
+class SerialLines:
+    """Lines of one port, each with the instant at which its last byte had come; needs pyserial."""
 
     def __init__(
-        self, config: SerialConfig, *, clock_ns: Callable[[], NodeNs] = read_node_clock
+        self, port: str, *, baud: int, clock_ns: Callable[[], NodeNs] = read_node_clock
     ) -> None:
         """Open the port.
 
         Raises:
             SourceUnusable: one of its kinds, with what to do.
         """
-        import serial
-
-        self.byte_ns = BITS_PER_BYTE * NS_PER_S / config.baud
+        try:
+            import serial
+        except ImportError as exc:
+            raise SourceUnfit(
+                "serial ports need pyserial; install it with: pip install 'coeval[serial]'"
+            ) from exc
+        self.byte_ns = BITS_PER_BYTE * NS_PER_S / baud
         """Time of one byte on the wire."""
-        self.timing = Timing(
-            origin="arrival",
-            latency_ns=ADAPTER_NS / 2,
-            sigma_ns=ADAPTER_NS / math.sqrt(12.0),
-            how=f"when a line's end arrived, less the bytes after it at {config.baud} baud and "
-            "half a USB adapter's millisecond",
-        )
-        self.parser = LineParser(config.modality)
-        """Counts what became of the lines."""
-        self._config, self._clock_ns = config, clock_ns
+        self.num_bytes = 0
+        """Bytes read so far."""
+        self._name, self._clock_ns = port, clock_ns
         self._splitter = LineSplitter()
         try:
-            self._port = serial.Serial(config.port, config.baud, timeout=0, exclusive=True)
+            self._port = serial.Serial(port, baud, timeout=0, exclusive=True)
         except OSError as exc:  # pyserial's own error is one
-            raise named(exc, doing=f"open {config.port}", advice=ADVICE, is_opening=True) from exc
+            raise named(exc, doing=f"open {port}", advice=ADVICE, is_opening=True) from exc
 
-    def read(self, timeout_s: float) -> list[Sample]:
-        """The lines that arrive within `timeout_s`, as soon as there is any.
+    def read(self, timeout_s: float) -> list[tuple[str, int]]:
+        """The lines that arrive within `timeout_s`, as soon as there is any, without their ends.
 
         Raises:
             SourceLost: the device was unplugged.
@@ -95,14 +93,50 @@ class SerialPort:
             arrived_ns = self._clock_ns()
         except OSError as exc:
             raise SourceLost(
-                f"serial port {self._config.port}: lost ({exc}); is it still plugged in?"
+                f"serial port {self._name}: lost ({exc}); is it still plugged in?"
             ) from exc
-        found = []
-        for line, num_after in self._splitter.push(data):
-            t_node_ns = arrived_ns - round(num_after * self.byte_ns + self.timing.latency_ns)
-            found.append(self.parser.parse(line.rstrip("\r"), t_node_ns))
-        return [sample for sample in found if sample is not None]
+        self.num_bytes += len(data)
+        return [
+            (line.rstrip("\r"), arrived_ns - round(num_after * self.byte_ns + ADAPTER_NS / 2))
+            for line, num_after in self._splitter.push(data)
+        ]
 
     def close(self) -> None:
         """Give the port back."""
         self._port.close()
+
+
+class SerialPort:
+    """Reads one port's lines as events or numbers."""
+
+    def __init__(
+        self, config: SerialConfig, *, clock_ns: Callable[[], NodeNs] = read_node_clock
+    ) -> None:
+        """Open the port.
+
+        Raises:
+            SourceUnusable: one of its kinds, with what to do.
+        """
+        self.timing = Timing(
+            origin="arrival",
+            latency_ns=ADAPTER_NS / 2,
+            sigma_ns=ADAPTER_NS / math.sqrt(12.0),
+            how=f"when a line's end arrived, less the bytes after it at {config.baud} baud and "
+            "half a USB adapter's millisecond",
+        )
+        self.parser = LineParser(config.modality)
+        """Counts what became of the lines."""
+        self._lines = SerialLines(config.port, baud=config.baud, clock_ns=clock_ns)
+
+    def read(self, timeout_s: float) -> list[Sample]:
+        """The lines that arrive within `timeout_s`, as soon as there is any.
+
+        Raises:
+            SourceLost: the device was unplugged.
+        """
+        found = [self.parser.parse(line, t_ns) for line, t_ns in self._lines.read(timeout_s)]
+        return [sample for sample in found if sample is not None]
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._lines.close()
