@@ -20,6 +20,7 @@ from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.replay import Reading
 from coeval_edge.sources.errors import SourceUnusable
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
+from coeval_edge.sources.microphone import MicrophoneConfig, open_microphone
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
@@ -75,6 +76,8 @@ class SourcesConfig:
     """Serial ports whose devices print lines; needs the `serial` extra."""
     camera: Mapping[str, CameraConfig] = field(default_factory=dict)
     """Cameras of the kernel (V4L2)."""
+    microphone: Mapping[str, MicrophoneConfig] = field(default_factory=dict)
+    """Microphones, through ALSA."""
     nmea: Mapping[str, NmeaConfig] = field(default_factory=dict)
     """GNSS receivers on serial ports; needs the `nmea` extra."""
 
@@ -98,6 +101,8 @@ class SourcesConfig:
             yield name, port.modality, partial(SerialPort, port)
         for name, camera in self.camera.items():
             yield name, camera.modality, partial(open_camera, camera)
+        for name, microphone in self.microphone.items():
+            yield name, "audio", partial(open_microphone, microphone)
         for name, gnss in self.nmea.items():
             opener = partial(NmeaReceiver, gnss, names=links.names.get(name), hand=links.hand)
             yield name, "metadata", opener

@@ -18,7 +18,7 @@ from coeval.errors import BadConfig
 from coeval.samples import Frame
 from coeval.time import NodeNs
 from coeval_edge.kernel_clocks import KernelClock, StampConverter
-from coeval_edge.live import SourcesConfig
+from coeval_edge.live import ClockLinks, SourcesConfig
 from coeval_edge.media import Greyer
 from coeval_edge.sources import v4l2_abi as abi
 from coeval_edge.sources.errors import SourceSilent, SourceUnfit
@@ -373,4 +373,5 @@ def test_a_wrong_value_is_refused_by_its_key(key: str, value: object) -> None:
 
 def test_a_camera_is_a_stream_of_the_node() -> None:
     config = SourcesConfig(camera={"stills": CameraConfig(modality="image")})
-    assert [(name, modality) for name, modality, _ in config.openers()] == [("stills", "image")]
+    found = [(name, modality) for name, modality, _ in config.openers(ClockLinks())]
+    assert found == [("stills", "image")]

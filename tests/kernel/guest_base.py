@@ -31,7 +31,7 @@ MODULES = (
     *("v4l2-dv-timings", "v4l2-tpg", "videobuf2-memops", "videobuf2-dma-contig"),
     *("videobuf2-vmalloc", "vivid node_types=0x1"),
     # a sound card: what is played on it is what it hears
-    *("soundcore", "snd", "snd-timer", "snd-pcm", "snd-aloop"),
+    *("soundcore", "snd", "snd-timer", "snd-pcm", "snd-aloop pcm_substreams=1"),
 )
 """Loaded in this order, each after what it depends on, with its parameters."""
 UNUSED = re.compile(

@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.errors import CoevalError
-from coeval.samples import Frame
+from coeval.samples import AudioBlock, FloatArray, Frame
 from coeval_edge.kernel_clocks import KernelClock, measure_difference, read_node_clock
 from coeval_edge.kernel_utc import Timex, read_utc_error_ns
+from coeval_edge.sources.alsa_pcm import AlsaPcm, load_alsa
 from coeval_edge.sources.errors import SourceSilent
 from coeval_edge.sources.gpio import GpioConfig, GpioSource, open_gpio
+from coeval_edge.sources.microphone import Microphone, MicrophoneConfig
 from coeval_edge.sources.pps import PpsConfig, PpsSource, open_pps
 from coeval_edge.sources.pps_device import PARAMS, SET_PARAMS, KernelPulse
 from coeval_edge.sources.raw_picture import brightness
@@ -42,6 +44,7 @@ ADJ_MAXERROR, ADJ_STATUS = 0x0004, 0x0010
 pps: dict[str, PpsSource] = {}
 gpio: dict[str, GpioSource] = {}
 cameras: dict[str, tuple[V4l2Camera, V4l2Device]] = {}
+microphones: dict[str, tuple[Microphone, AlsaPcm]] = {}
 ttys: dict[str, tuple[int, int]] = {}
 
 QUERY_CONTROL, SET_CONTROL = 0xC0445624, 0xC008561C
@@ -207,6 +210,91 @@ def camera_close(name: str) -> None:
     cameras.pop(name)[0].close()
 
 
+class EveryThird:
+    """Stands in for the resampler, whose library is not in the guest: one sample of three."""
+
+    def __init__(self, rate_hz: int) -> None:
+        assert rate_hz == 48_000
+        self._skip = 0
+
+    def push(self, pcm: FloatArray) -> FloatArray:
+        kept = pcm[self._skip :: 3]
+        self._skip = (self._skip - len(pcm)) % 3
+        return kept
+
+
+def microphone_open(name: str, device: str) -> dict[str, Any]:
+    config = MicrophoneConfig(device=device, latency_s=0.0)
+    pcm = AlsaPcm(config.device, rate_hz=config.rate_hz)
+    microphones[name] = Microphone(config, pcm, make_resampler=EveryThird), pcm
+    return {"clock": pcm.clock.name, "rate_hz": pcm.rate_hz}
+
+
+def microphone_read(name: str, for_s: float) -> dict[str, Any]:
+    """The blocks of a while, the line that they lie on, and what was counted."""
+    microphone, found = microphones[name][0], []
+    end_s = time.monotonic() + for_s
+    while (left_s := end_s - time.monotonic()) > 0:
+        for block in microphone.read(min(left_s, 0.5)):
+            assert isinstance(block, AudioBlock)
+            ends_ns = block.t_node_ns + round(len(block.pcm) / block.rate_hz * 1e9)
+            loudest = int(np.abs(block.pcm).argmax())
+            found.append(
+                {
+                    "t_node_ns": block.t_node_ns,
+                    "ends_ns": ends_ns,
+                    "num": len(block.pcm),
+                    "read_node_ns": read_node_clock(),
+                    "peak": float(np.abs(block.pcm).max()),
+                    "peak_ns": block.t_node_ns + round(loudest / block.rate_hz * 1e9),
+                }
+            )
+    line = microphone.clock
+    return {
+        "blocks": found,
+        "counts": microphone.counts,
+        "jitter_ns": line.jitter_ns,
+        "sigma_ns": line.sigma_ns,
+        "skew_ppm": line.skew_ppm,
+        "num_pieces": line.num_pieces,
+    }
+
+
+def microphone_sleep(seconds: float) -> None:
+    """Read nothing for a while."""
+    time.sleep(seconds)
+
+
+def microphone_close(name: str) -> None:
+    microphones.pop(name)[0].close()
+
+
+def unbind_in_use(path: str, name: str) -> None:
+    """Unbind a driver that waits until nobody has its card open: in a process of its own."""
+    if os.fork() == 0:
+        os.closerange(3, 1024)
+        Path(path).write_text(name)
+        os._exit(0)
+    time.sleep(0.5)
+
+
+def play(device: str, clicks_s: list[float], for_s: float) -> int:
+    """Play clicks on a card, in a process of its own; its number."""
+    child = os.fork()
+    if child:
+        return child
+    lib, pcm = load_alsa(), ctypes.c_void_p()
+    lib.snd_pcm_set_params.argtypes = (ctypes.c_void_p, *(ctypes.c_uint,) * 6)
+    lib.snd_pcm_writei.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong)
+    sound = np.zeros(round(for_s * 48_000), np.int16)
+    for click_s in clicks_s:
+        sound[round(click_s * 48_000) :][:48] = 20_000
+    lib.snd_pcm_open(ctypes.byref(pcm), device.encode(), 0, 0)
+    lib.snd_pcm_set_params(pcm, 2, 3, 1, 48_000, 0, 500_000)
+    lib.snd_pcm_writei(pcm, sound.tobytes(), len(sound))
+    os._exit(0)
+
+
 def set_control(path: str, control: str, value: int) -> None:
     """Set a control of a video device by its name, as `v4l2-ctl` does."""
     fd = os.open(path, os.O_RDWR)
@@ -295,6 +383,14 @@ DO: dict[str, Callable[..., Any]] = {
         *(pps_open, pps_wait, pps_read, pps_listen, pps_state, pps_close, pps_set_mode),
         *(gpio_open, gpio_read, gpio_close, clocks, step_realtime, say_synchronised),
         *(camera_open, camera_read, camera_frame, camera_close, set_control),
+        *(
+            microphone_open,
+            microphone_read,
+            microphone_close,
+            microphone_sleep,
+            play,
+            unbind_in_use,
+        ),
         *(write, chmod, listing, tty_attach, tty_unplug, as_nobody),
     )
 }
