@@ -136,6 +136,12 @@ def load_node_config(path: Path) -> NodeConfig:
                 name: replace(tail, path=base / tail.path)
                 for name, tail in config.sources.file.items()
             },
+            journal={
+                name: journal
+                if journal.directory is None
+                else replace(journal, directory=base / journal.directory)
+                for name, journal in config.sources.journal.items()
+            },
         ),
         spool=None if config.spool is None else base / config.spool,
         encoders={modality: base / file for modality, file in config.encoders.items()},

@@ -20,6 +20,7 @@ from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.replay import Reading
 from coeval_edge.sources.errors import SourceUnusable
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
+from coeval_edge.sources.journal import JournalConfig, JournalSource
 from coeval_edge.sources.microphone import MicrophoneConfig, open_microphone
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
@@ -70,6 +71,8 @@ class SourcesConfig:
 
     file: Mapping[str, FileTailConfig] = field(default_factory=dict)
     """Files that something appends lines to."""
+    journal: Mapping[str, JournalConfig] = field(default_factory=dict)
+    """Messages of systemd's journal."""
     mqtt: Mapping[str, MqttTopicConfig] = field(default_factory=dict)
     """MQTT topics."""
     serial: Mapping[str, SerialConfig] = field(default_factory=dict)
@@ -95,6 +98,8 @@ class SourcesConfig:
         """Name and modality of every stream, and what opens its source."""
         for name, tail in self.file.items():
             yield name, tail.modality, partial(FileTail, tail)
+        for name, journal in self.journal.items():
+            yield name, journal.modality, partial(JournalSource, journal)
         for name, topic in self.mqtt.items():
             yield name, topic.modality, partial(MqttTopic, topic)
         for name, port in self.serial.items():

@@ -17,8 +17,9 @@ from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.config import load_node_config
 from coeval_edge.live import LiveStreams, SourcesConfig
 from coeval_edge.sources.errors import SourceAbsent, SourceLost, SourceUnfit
-from coeval_edge.sources.nmea import Arrivals, NmeaConfig, NmeaReceiver
+from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.nmea_sentences import Altitude, Fix, parse_sentence
+from coeval_edge.sources.promptest import Promptest
 
 FIRST = datetime.datetime(2026, 11, 25, 12, 0, 0, tzinfo=datetime.UTC)
 FIRST_UTC_NS = int(FIRST.timestamp()) * NS_PER_S
@@ -211,7 +212,7 @@ def test_repeated_and_backwards_seconds_are_counted_and_make_no_row(
 
 
 def test_a_receiver_whose_time_was_set_is_placed_anew_after_three_arrivals() -> None:
-    arrivals = Arrivals()
+    arrivals = Promptest()
     least = [arrivals.push(k * NS_PER_S, k * NS_PER_S) for k in range(5)]
     assert least == [0] * 5
     late = [arrivals.push((k + 1) * NS_PER_S, k * NS_PER_S) for k in range(6, 10)]

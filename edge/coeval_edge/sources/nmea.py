@@ -8,7 +8,7 @@ place it, less a stated latency.
 
 import logging
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.sources.errors import SourceUnfit
 from coeval_edge.sources.nmea_sentences import Altitude, Fix, parse_sentence
+from coeval_edge.sources.promptest import Promptest
 from coeval_edge.sources.serial_port import SerialLines
 from coeval_edge.sources.timing import Timing
 
@@ -34,11 +35,6 @@ PLACED_SIGMA_NS = 100_000.0
 STATEMENT_EVERY_NS = 16 * NS_PER_S
 STATEMENT_SIGMA_NS = 5e6
 """How far the promptest arrivals of a minute scatter."""
-WINDOW_NS = 60 * NS_PER_S
-"""The promptest arrival is looked for among those of the last minute: 100 ppm is 6 ms then."""
-STEP_NS = 900_000_000
-STEPPED = 3
-"""So many arrivals in a row this much later than the promptest: the receiver's time was set."""
 UNREADABLE_BYTES = 600
 """So many bytes without a sentence in them are no NMEA, or come at another speed."""
 
@@ -75,27 +71,6 @@ class NmeaConfig:
             raise BadConfig(f"week_rollovers must lie within 0…3, got {self.week_rollovers}")
 
 
-class Arrivals:
-    """The promptest arrivals of a minute: what the receiver's second is on the node's clock, plus
-    a latency that is at least the least."""
-
-    def __init__(self) -> None:
-        self._kept: deque[tuple[int, int]] = deque()
-        self._num_stepped = 0
-
-    def push(self, t_node_ns: int, t_utc_ns: int) -> int:
-        """One arrival; the least of node − UTC in ns, latency included."""
-        difference_ns = t_node_ns - t_utc_ns
-        while self._kept and t_node_ns - self._kept[0][0] > WINDOW_NS:
-            self._kept.popleft()
-        least_ns = min((each for _, each in self._kept), default=difference_ns)
-        self._num_stepped = self._num_stepped + 1 if difference_ns - least_ns > STEP_NS else 0
-        if self._num_stepped >= STEPPED:
-            self._kept = deque(list(self._kept)[-STEPPED + 1 :])
-        self._kept.append((t_node_ns, difference_ns))
-        return min(each for _, each in self._kept)
-
-
 class NmeaReceiver:
     """Reads one receiver; needs pyserial and pynmea2."""
 
@@ -128,7 +103,7 @@ class NmeaReceiver:
         latency_s = LATENCY_S if config.latency_s is None else config.latency_s
         self._config, self._names, self._hand = config, names, hand
         self._lines = SerialLines(config.port, baud=config.baud, clock_ns=clock_ns)
-        self._arrivals = Arrivals()
+        self._arrivals = Promptest()
         self._latency_ns = round(latency_s * NS_PER_S)
         self._is_latency_learnt = False
         self._altitude_m = math.nan
