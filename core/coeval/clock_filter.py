@@ -8,6 +8,7 @@ Offsets may be years, so each clock has an integer base, and only what is left g
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,32 @@ from coeval.time import NS_PER_S
 
 FloatArray = NDArray[np.float64]
 
-BIAS_MEMORY_S = 1800.0
-"""A bias forgets its past within about this time: routes and loads change."""
+BIAS_MEMORY_S = 14_400.0
+"""A bias forgets its past within about this time: routes and loads change. Were it shorter, the
+mean over some minutes would be believed to be nearer to no bias at all, which a latency that never
+changes is not: with half an hour, intervals of PPS held 93.5% of the truth."""
+
+SYMMETRIC_AGAIN = 64
+"""Rounding makes a covariance lopsided; after so many measurements it is evened out."""
 
 Row = list[tuple[int, float]]
 """A measurement's coefficients of the states, as (index, coefficient)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """How the states flow with time, kept between changes of which states there are."""
+
+    offsets: NDArray[np.intp]
+    """Where the clocks' offsets are."""
+    biases: NDArray[np.intp]
+    """Where the sources' biases are."""
+    bias_variances: FloatArray
+    """What each bias spreads by without evidence, ns²."""
+    first: FloatArray
+    """Covariance gained in dt: dt · first + dt²/2 · second + dt³/3 · third, each (n, n)."""
+    second: FloatArray
+    third: FloatArray
 
 
 class ClockFilter:
@@ -49,6 +71,9 @@ class ClockFilter:
         self.covariance: FloatArray = np.zeros((0, 0))
         self._oscillators: dict[str, OscillatorClass] = {root: oscillator}
         self._bias_sigmas: dict[str, float] = {}
+        self._bounded: set[str] = set()
+        self._flow: Flow | None = None
+        self._num_updates = 0
 
     def __contains__(self, clock: str) -> bool:
         return clock in self.bases
@@ -64,25 +89,45 @@ class ClockFilter:
         if dt_s <= 0:
             return
         self.t_root_ns = t_root_ns
-        x = np.fromiter(self.index.values(), np.intp, len(self.index))
-        mean, cov = self.mean, self.covariance
+        flow = self._flow
+        if flow is None:
+            flow = self._flow = self._make_flow()
+        x, mean, cov = flow.offsets, self.mean, self.covariance
         mean[x] += dt_s * mean[x + 1]
         cov[x] += dt_s * cov[x + 1]
         cov[:, x] += dt_s * cov[:, x + 1]
-        root_noise = self._oscillators[self.root].noise(dt_s)
-        for i in (0, 1):
-            for j in (0, 1):
-                cov[np.ix_(x + i, x + j)] += root_noise[i, j]
-        for clock, k in self.index.items():
-            cov[k : k + 2, k : k + 2] += self._oscillators[clock].noise(dt_s)
-        if self.bias_index:
-            b = np.fromiter(self.bias_index.values(), np.intp, len(self.bias_index))
+        cov += dt_s * flow.first
+        cov += dt_s**2 / 2.0 * flow.second
+        cov += dt_s**3 / 3.0 * flow.third
+        b = flow.biases
+        if len(b):
             kept = math.exp(-dt_s / BIAS_MEMORY_S)
             mean[b] *= kept
             cov[b] *= kept
             cov[:, b] *= kept
-            sigmas = np.fromiter(self._bias_sigmas.values(), np.float64, len(b))
-            cov[b, b] += sigmas**2 * (1.0 - kept**2)
+            cov[b, b] += flow.bias_variances * (1.0 - kept**2)
+
+    def _make_flow(self) -> Flow:
+        num = len(self.mean)
+        first, second, third = (np.zeros((num, num)) for _ in range(3))
+        x = np.fromiter(self.index.values(), np.intp, len(self.index))
+        b = np.fromiter(self.bias_index.values(), np.intp, len(self.bias_index))
+        root = self._oscillators[self.root]
+        own = [self._oscillators[clock] for clock in self.index]
+        white = np.diag([each.white_fm_ns**2 for each in own]) + root.white_fm_ns**2
+        walk = np.diag([each.walk_fm_ppb**2 for each in own]) + root.walk_fm_ppb**2
+        first[np.ix_(x, x)], first[np.ix_(x + 1, x + 1)] = white, walk
+        second[np.ix_(x, x + 1)] = second[np.ix_(x + 1, x)] = walk
+        third[np.ix_(x, x)] = walk
+        sigmas = np.fromiter(self._bias_sigmas.values(), np.float64, len(b))
+        return Flow(
+            offsets=x,
+            biases=b,
+            bias_variances=sigmas**2,
+            first=first,
+            second=second,
+            third=third,
+        )
 
     def transition(self, dt_s: float) -> FloatArray:
         """What `predict` multiplies the states by, shape (n, n)."""
@@ -103,13 +148,22 @@ class ClockFilter:
         self.bases[clock] = base_ns
         self._oscillators[clock] = oscillator
 
-    def add_bias(self, source: str, sigma_ns: float) -> None:
-        """Add a source's bias, or take over what it now states."""
-        if source in self.bias_index:
-            self._bias_sigmas[source] = sigma_ns
+    def add_bias(self, source: str, sigma_ns: float, *, is_bounded: bool = False) -> None:
+        """Add a source's bias, or take over what it now states.
+
+        Args:
+            source: the source.
+            sigma_ns: standard deviation of its bias.
+            is_bounded: whether that is spread evenly between two bounds, not normally.
+        """
+        if source not in self.bias_index:
+            self.bias_index[source] = self._grow([0.0], np.array([[sigma_ns**2]]))
+        elif self._bias_sigmas[source] == sigma_ns:
             return
-        self.bias_index[source] = self._grow([0.0], np.array([[sigma_ns**2]]))
         self._bias_sigmas[source] = sigma_ns
+        self._flow = None
+        if is_bounded:
+            self._bounded.add(source)
 
     def absorb(self, other: "ClockFilter", *, base_ns: int, sigma_ns: float) -> None:
         """Take over all clocks of another filter, whose root is about `base_ns` ahead of ours.
@@ -138,6 +192,7 @@ class ClockFilter:
         for source, k in other.bias_index.items():
             self.bias_index[source] = start + k
             self._bias_sigmas[source] = other._bias_sigmas[source]
+        self._bounded |= other._bounded
 
     def remove_clock(self, clock: str) -> None:
         """Forget a clock; where it is the root, the next clock takes its place."""
@@ -156,6 +211,7 @@ class ClockFilter:
         self._shrink([k])
         del self._bias_sigmas[source]
         self.bias_bases.pop(source, None)
+        self._bounded.discard(source)
         self.index = {name: at - (at > k) for name, at in self.index.items()}
         self.bias_index = {name: at - (at > k) for name, at in self.bias_index.items()}
 
@@ -188,10 +244,12 @@ class ClockFilter:
         for i, c in row:
             across += c * self.covariance[i]
         total = sum(c * float(across[i]) for i, c in row) + variance
-        gain = across / total
-        self.mean += gain * innovation
-        self.covariance -= np.outer(gain, across)
-        self.covariance = 0.5 * (self.covariance + self.covariance.T)
+        self.mean += across * (innovation / total)
+        across *= 1.0 / math.sqrt(total)
+        self.covariance -= np.outer(across, across)
+        self._num_updates += 1
+        if self._num_updates % SYMMETRIC_AGAIN == 0:
+            self.covariance = 0.5 * (self.covariance + self.covariance.T)
 
     def step(self, clock: str, size_ns: float, *, sigma_ns: float, rate_ppb: float = 0.0) -> None:
         """A clock stepped by about so much: its offset is elsewhere, and its skew is unknown anew.
@@ -250,10 +308,31 @@ class ClockFilter:
         np.fill_diagonal(spread, np.maximum(np.diag(spread), 0.0))
         return spread
 
+    def bounded_shares(self, clock: str, *, against: str) -> list[float]:
+        """What biases that have bounds make of the variance of a clock's error against another.
+
+        A bias's share is what its correlation with the error says, less as far as evidence has
+        told of it: then it is spread no longer evenly between its bounds.
+        """
+        design = np.zeros(len(self.mean))
+        for name, sign in ((clock, 1.0), (against, -1.0)):
+            if name != self.root:
+                design[self.index[name]] += sign
+        across = self.covariance @ design
+        variance = float(design @ across)
+        shares = []
+        for source in self._bounded:
+            k = self.bias_index[source]
+            own = float(self.covariance[k, k])
+            if own > 0 and variance > 0:
+                unknown = min(1.0, own / self._bias_sigmas[source] ** 2)
+                shares.append(min(float(across[k]) ** 2 / (own * variance), 1.0) * unknown)
+        return shares
+
     def wander(self, first: str, second: str, dt_s: float) -> float:
         """Variance (ns²) of how far two clocks drift apart within `dt_s` beyond their skew."""
         clocks = () if first == second else (first, second)
-        return sum(float(self._oscillators[clock].noise(dt_s)[0, 0]) for clock in clocks)
+        return sum(self._oscillators[clock].wander(dt_s) for clock in clocks)
 
     def copy(self) -> "ClockFilter":
         """An independent filter of the same states."""
@@ -262,6 +341,8 @@ class ClockFilter:
         twin.bias_index, twin._bias_sigmas = dict(self.bias_index), dict(self._bias_sigmas)
         twin._oscillators, twin.bias_bases = dict(self._oscillators), dict(self.bias_bases)
         twin.mean, twin.covariance = self.mean.copy(), self.covariance.copy()
+        twin._bounded, twin._flow = set(self._bounded), self._flow
+        twin._num_updates = self._num_updates
         return twin
 
     def _change_root(self, new: str) -> None:
@@ -286,6 +367,7 @@ class ClockFilter:
 
     def _grow(self, means: Sequence[float], covariance: FloatArray) -> int:
         """Append states that are independent of the others; where they begin."""
+        self._flow = None
         old, new = len(self.mean), len(means)
         grown = np.zeros((old + new, old + new))
         grown[:old, :old] = self.covariance
@@ -295,5 +377,6 @@ class ClockFilter:
         return old
 
     def _shrink(self, states: list[int]) -> None:
+        self._flow = None
         self.mean = np.delete(self.mean, states)
         self.covariance = np.delete(np.delete(self.covariance, states, 0), states, 1)

@@ -33,3 +33,6 @@ class Evidence:
     bias_sigma_ns: float = 0.0
     """Standard deviation of the error that all samples of the source share (the asymmetry of a
     path, the latency of a sensor): no number of samples averages it away."""
+    is_bias_bounded: bool = False
+    """Whether that error is spread evenly between two bounds, √3 standard deviations to either
+    side, rather than normally."""

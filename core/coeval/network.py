@@ -119,6 +119,7 @@ class ExchangeFilter:
             offset_ns=exchange.offset_ns,
             sigma_ns=math.hypot(LEAST_SIGMA_NS, REGIME_SHARE * least_ns, spread_ns),
             bias_sigma_ns=max(least_ns / math.sqrt(12.0), LEAST_SIGMA_NS),
+            is_bias_bounded=True,
         )
 
 

@@ -26,9 +26,13 @@ class OscillatorClass:
 
     def noise(self, dt_s: float) -> NDArray[np.float64]:
         """Covariance that (offset ns, skew ppb) gain within `dt_s`, shape (2, 2)."""
-        white, walk = self.white_fm_ns**2, self.walk_fm_ppb**2
+        walk = self.walk_fm_ppb**2
         cross = walk * dt_s**2 / 2.0
-        return np.array([[white * dt_s + walk * dt_s**3 / 3.0, cross], [cross, walk * dt_s]])
+        return np.array([[self.wander(dt_s), cross], [cross, walk * dt_s]])
+
+    def wander(self, dt_s: float) -> float:
+        """Variance (ns²) of how far the clock drifts from its skew within `dt_s`."""
+        return self.white_fm_ns**2 * dt_s + self.walk_fm_ppb**2 * dt_s**3 / 3.0
 
 
 PERFECT = OscillatorClass(name="perfect", white_fm_ns=0.0, walk_fm_ppb=0.0, skew_sigma_ppb=0.0)

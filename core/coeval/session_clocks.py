@@ -18,8 +18,9 @@ import numpy as np
 
 from coeval.clock_filter import ClockFilter, FloatArray
 from coeval.evidence import SERVER, UTC, Evidence, EvidenceKind
+from coeval.interval import NORMAL_95, half_width_95
 from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
-from coeval.source_trust import SourceTrust
+from coeval.source_trust import STEP_NATS, SeenStep, SourceTrust
 from coeval.time import NS_PER_S
 
 GATE_SIGMAS = 3.0
@@ -48,7 +49,6 @@ RECENT_S = 60.0
 """A kind of evidence is named while its last sample is no older."""
 LOOSE = 10.0
 """A new clock may lie this many standard deviations of its first sample away."""
-NORMAL_95 = 1.96
 LARGEST_CI95_NS = 0.5 * NS_PER_S
 """A clock known no better is not locked."""
 
@@ -196,6 +196,7 @@ class SessionClocks:
         own_ns, own_ppb = filter_.offset(clock, since_s=since_s)
         ref_ns, ref_ppb = filter_.offset(self.reference, since_s=since_s)
         spread = filter_.spread(clock, against=self.reference, since_s=since_s)
+        half_width = half_width_95(filter_.bounded_shares(clock, against=self.reference))
         doubt_ns = self._doubt_ns(clock)
         heard = self._heard.get(clock, {})
         now_ns = filter_.t_root_ns + since_ns
@@ -203,7 +204,7 @@ class SessionClocks:
         return ClockState(
             offset_ns=filter_.bases[clock] - filter_.bases[self.reference] + round(own_ns - ref_ns),
             skew_ppb=own_ppb - ref_ppb,
-            ci95_ns=NORMAL_95 * math.sqrt(spread[0, 0]) + doubt_ns,
+            ci95_ns=half_width * math.sqrt(spread[0, 0]) + doubt_ns,
             skew_ci95_ppb=NORMAL_95 * math.sqrt(spread[1, 1]),
             covariance=spread + np.diag([(doubt_ns / NORMAL_95) ** 2, 0.0]),
             kinds=tuple(k for k, t in sorted(heard.items()) if now_ns - t < RECENT_S * NS_PER_S),
@@ -225,7 +226,9 @@ class SessionClocks:
         filter_ = self._find(first)
         if filter_ is None or second not in filter_:
             return None
-        ci95_ns = NORMAL_95 * math.sqrt(filter_.spread(second, against=first)[0, 0])
+        half_width = half_width_95(filter_.bounded_shares(second, against=first))
+        sigma_ns = math.sqrt(filter_.spread(second, against=first)[0, 0])
+        ci95_ns = half_width * sigma_ns
         return whole_offset(filter_, second) - whole_offset(filter_, first), ci95_ns
 
     def filters(self) -> list[ClockFilter]:
@@ -261,7 +264,32 @@ class SessionClocks:
             for trust in self.sources.values()
             if clock in trust.clocks and len(trust.held) >= 2
         ]
-        return max((*told, *waiting), default=0.0)
+        hinted = [
+            abs(seen.size_ns) + NORMAL_95 * seen.sigma_ns
+            for trust in self.sources.values()
+            if clock in trust.clocks and (seen := self._hint(trust)) is not None
+        ]
+        return max((*told, *waiting, *hinted), default=0.0)
+
+    def _hint(self, trust: SourceTrust) -> SeenStep | None:
+        """A step that the last samples of a source, be it one, may have seen, and no other denies.
+
+        One sample that is off by more than a clock may be to be used is more likely a wrong match.
+        """
+        seen = trust.seen_step(least_num=1)
+        if seen is None or seen.sigmas < GATE_SIGMAS:
+            return None
+        last_ns = trust.recent[-1][1]
+        is_denied = abs(last_ns - seen.size_ns) > abs(last_ns)
+        if is_denied or not JUMP_NS < abs(seen.size_ns) < LARGEST_CI95_NS:
+            return None
+        since_ns = trust.recent[-seen.num][0].t_second_ns
+        filter_ = self._find(trust.recent[-1][0].second)
+        if filter_ is None:
+            return None
+        since_ns -= whole_offset(filter_, trust.recent[-1][0].second)
+        others = self._others(filter_, trust.recent[-1][0], size_ns=seen.size_ns)
+        return None if any(other.accepted_ns > since_ns for other in others) else seen
 
     def _find(self, clock: str) -> ClockFilter | None:
         return next((f for f in self._filters if clock in f), None)
@@ -302,7 +330,9 @@ class SessionClocks:
     def _weigh(self, filter_: ClockFilter, evidence: Evidence, trust: SourceTrust) -> list[Finding]:
         """Take a sample in, or hold it back."""
         if evidence.bias_sigma_ns > 0:
-            filter_.add_bias(evidence.source, evidence.bias_sigma_ns)
+            filter_.add_bias(
+                evidence.source, evidence.bias_sigma_ns, is_bounded=evidence.is_bias_bounded
+            )
         row, miss_ns, spread, noise = compare(filter_, evidence, scale=trust.scale)
         sigmas = abs(miss_ns) / math.sqrt(spread + noise)
         before = trust.scale
@@ -310,9 +340,11 @@ class SessionClocks:
         findings = []
         if trust.scale >= TELL_SCALE > before:
             findings.append(finding("source_wide", evidence, scale=trust.scale))
+        trust.recent.append((evidence, miss_ns, spread + noise))
         if sigmas > GATE_SIGMAS:
             self.counts["held"] += 1
-            return findings + self._hold(filter_, evidence, trust, miss_ns)
+            held = self._hold(filter_, evidence, trust, miss_ns)
+            return findings + (held or self._look_for_step(filter_, trust))
         self.counts["used"] += 1
         filter_.update(row, miss_ns, variance=noise * max(1.0, sigmas / HEAVY_SIGMAS))
         trust.held.clear()
@@ -321,7 +353,17 @@ class SessionClocks:
         for clock in (evidence.first, evidence.second):
             self._heard.setdefault(clock, {})[evidence.kind] = filter_.t_root_ns
             self._num_used[clock] += 1
-        return findings
+        return findings + self._look_for_step(filter_, trust)
+
+    def _look_for_step(self, filter_: ClockFilter, trust: SourceTrust) -> list[Finding]:
+        """See whether the latest samples of a source, each hardly odd, together show a step."""
+        seen = trust.seen_step()
+        if seen is None or seen.nats < STEP_NATS or abs(seen.size_ns) <= JUMP_NS:
+            return []
+        samples = [sample for sample, _, _ in list(trust.recent)[-seen.num :]]
+        if any(self._num_used[clock] < SAMPLES_OF_TIE for clock in trust.clocks):
+            return []
+        return self._decide_step(filter_, samples, trust, seen.size_ns)
 
     def _hold(
         self, filter_: ClockFilter, evidence: Evidence, trust: SourceTrust, miss_ns: float
@@ -343,8 +385,14 @@ class SessionClocks:
         if num < (2 if abs(size_ns) > JUMP_NS else SAMPLES_OF_SMALL_JUMP):
             return self._change_rate(filter_, trust, tolerance_ns)
         held = [sample for sample, _ in trust.held[-num:]]
+        return self._decide_step(filter_, held, trust, size_ns)
+
+    def _decide_step(
+        self, filter_: ClockFilter, held: Sequence[Evidence], trust: SourceTrust, size_ns: float
+    ) -> list[Finding]:
+        """A source shows a step: of the clock, or its own, or that is not known yet."""
         onset_ns = root_time(filter_, held[0])
-        others = self._others(filter_, evidence, size_ns=size_ns)
+        others = self._others(filter_, held[-1], size_ns=size_ns)
         if any(other.accepted_ns > onset_ns for other in others):
             trust.held.clear()
             return self._source_stepped(filter_, held, trust, size_ns)
@@ -465,6 +513,9 @@ class SessionClocks:
         scale = self.sources[onset.source].scale
         self._stepped_ns[clock] = min(root_time(filter_, sample) for sample in held)
         filter_.step(clock, size_ns, sigma_ns=LOOSE * scale * onset.sigma_ns)
+        for trust in self.sources.values():
+            if clock in trust.clocks:
+                trust.recent.clear()
         for sample in held:
             self._weigh(filter_, sample, self.sources[sample.source])
         if not is_told:
@@ -514,6 +565,8 @@ class SessionClocks:
         self._filters[self._filters.index(filter_)] = doubt.without
         self._stepped_ns.pop(doubt.clock, None)
         self._doubts.remove(doubt)
+        for other in self.sources.values():
+            other.recent.clear()
         trust = self.sources[doubt.source]
         shown = [sample for sample in doubt.since if sample.source == doubt.source]
         size_ns = doubt.size_ns if doubt.clock == shown[0].second else -doubt.size_ns

@@ -407,3 +407,50 @@ def test_utc_never_steps_whatever_else_is_doubted() -> None:
         findings += clocks.push(sample(t, stepped, first=UTC, second="n", source="pps/n"))
     assert [(found.kind, found.clock) for found in findings] == [("jump", "n")]
     assert findings[0].size_ns == pytest.approx(5e7, abs=1e4)
+
+
+def content(t: float, offset_ns: float, *, sigma_ns: float = 1e7) -> Evidence:
+    """A window of content."""
+    return sample(t, offset_ns, kind="content", source="film/n", sigma_ns=sigma_ns)
+
+
+def test_a_step_that_no_single_sample_shows_clearly_is_found_by_two_together() -> None:
+    clocks = session()
+    for t in range(0, 600, 10):
+        assert clocks.push(content(t, 0.0)) == []
+    assert clocks.push(content(600, 33e6)) == []
+    (found,) = clocks.push(content(610, 33e6))
+    assert (found.kind, found.clock) == ("jump", "n")
+    assert found.size_ns == pytest.approx(33e6, rel=0.1)
+
+
+def test_two_odd_samples_that_do_not_agree_are_no_step() -> None:
+    clocks, findings = session(), []
+    for t in range(0, 600, 10):
+        findings += clocks.push(content(t, {300: 80e6, 310: 10e6}.get(t, 0.0)))
+    assert findings == []
+
+
+def test_one_odd_sample_widens_the_interval_until_the_next_tells() -> None:
+    clocks = session()
+    for t in range(0, 600, 10):
+        clocks.push(content(t, 0.0))
+    widths = []
+    for t, offset in ((600, 0.0), (610, 50e6), (620, 0.0)):
+        clocks.push(content(t, offset))
+        state = clocks.at("n", EPOCH + t * S)
+        assert state is not None
+        widths.append(state.ci95_ns)
+    assert widths[0] < 1e7 < 5e7 < widths[1]
+    assert widths[2] < 1.5 * widths[0]
+
+
+def test_one_odd_sample_that_a_sharper_source_denies_changes_no_interval() -> None:
+    clocks = session()
+    for t in range(600):
+        clocks.push(sample(t, 0.0))
+        if t % 10 == 0:
+            clocks.push(content(t - 5, 50e6 if t == 590 else 0.0))
+    state = clocks.at("n", EPOCH + 600 * S)
+    assert state is not None
+    assert state.ci95_ns < 1e4

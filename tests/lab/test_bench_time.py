@@ -38,6 +38,7 @@ def test_a_lines_coverage_and_false_jumps_are_counted() -> None:
     life = Run(
         errors_ns=np.array([1.0, 3.0]),
         halves_ns=np.array([2.0, 2.0]),
+        is_blind=np.zeros(2, np.bool_),
         findings=((10.0, told),),
         jump_samples=None,
     )
@@ -98,3 +99,15 @@ def test_quick_is_a_part_of_full() -> None:
     quick, full = plan_of(quick=True, seed=5), plan_of(quick=False, seed=5)
     assert (quick.seed, full.seed) == (5, 5)
     assert full.calm_runs * len(CALM) >= 1000 > quick.calm_runs * len(CALM)
+
+
+def test_seconds_of_which_no_sample_could_tell_are_counted_apart() -> None:
+    life = Run(
+        errors_ns=np.array([1.0, 50.0, 50.0, 1.0]),
+        halves_ns=np.array([2.0, 2.0, 60.0, 2.0]),
+        is_blind=np.array([False, True, False, False]),
+        findings=(),
+        jump_samples=2,
+    )
+    row = row_of(replace(SHORT, jump_at_s=70.0), "content", [life])
+    assert (row["coverage95"], row["coverage95_with_blind"], row["blind_s"]) == (100.0, 75.0, 1.0)

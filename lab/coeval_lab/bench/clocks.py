@@ -139,6 +139,8 @@ class Run:
     """Estimated − true, second by second where something was stated, shape (n,)."""
     halves_ns: np.ndarray
     """Half-widths of the stated 95% intervals, shape (n,)."""
+    is_blind: np.ndarray
+    """Whether the clock had jumped and no sample taken after that was there yet, shape (n,)."""
     findings: tuple[tuple[float, Finding], ...]
     """What was found, with the instant."""
     jump_samples: int | None
@@ -194,7 +196,7 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
     arriving = session.evidence(sources)
     upcoming = next(arriving, None)
     t_s = np.arange(1.0, scenario.seconds)
-    errors, halves = [], []
+    errors, halves, blind = [], [], []
     findings: list[tuple[float, Finding]] = []
     since_jump: dict[str, int] = {}
     jumped_ns: dict[str, int] = {}
@@ -202,12 +204,14 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
         at = np.array([scenario.jump_at_s])
         jumped_ns = {node: session.reads(node, at)[0] for node in ("ref", "n")}
     jump_samples: int | None = None
+    has_seen = False
     readings = zip(t_s, session.reads("ref", t_s), session.reads("n", t_s), strict=True)
     for second, ref_ns, n_ns in readings:
         while upcoming is not None and upcoming[0] <= second:
             at_s, evidence = upcoming
             if evidence.t_second_ns >= jumped_ns.get(evidence.second, math.inf):
                 since_jump[evidence.source] = since_jump.get(evidence.source, 0) + 1
+                has_seen |= "n" in (evidence.first, evidence.second)
             for found in clocks.push(evidence):
                 findings.append((at_s, found))
                 if found.kind == "jump" and jump_samples is None and since_jump:
@@ -217,9 +221,12 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
         if state is not None and second >= WARM_UP_S:
             errors.append(state.offset_ns - (n_ns - ref_ns))
             halves.append(state.ci95_ns)
+            has_jumped = scenario.jump_at_s is not None and second >= scenario.jump_at_s
+            blind.append(has_jumped and not has_seen)
     return Run(
         errors_ns=np.array(errors, np.float64),
         halves_ns=np.array(halves, np.float64),
+        is_blind=np.array(blind, np.bool_),
         findings=tuple(findings),
         jump_samples=jump_samples,
     )
@@ -237,7 +244,9 @@ def row_of(scenario: Scenario, source: str, lives: Sequence[Run]) -> Row:
         if found.kind == "jump" and (scenario.jump_at_s is None or at_s < scenario.jump_at_s)
     ]
     row: Row = {"scenario": scenario.name, "source": source, **error_columns(errors)}
-    row["coverage95"] = share(np.abs(errors) <= halves)
+    is_blind = np.concatenate([life.is_blind for life in lives])
+    is_inside = np.abs(errors) <= halves
+    row["coverage95"] = share(is_inside[~is_blind])
     row["runs"] = len(lives)
     row["stated"] = round(100 * len(errors) / (len(lives) * (scenario.seconds - WARM_UP_S)), 1)
     if scenario.lie_from_s is None:
@@ -247,6 +256,8 @@ def row_of(scenario: Scenario, source: str, lives: Sequence[Run]) -> Row:
         row["jumps_found"] = round(100 * len(told) / len(lives), 1)
         row["samples_to_jump"] = float(np.median(told)) if told else None
         row["samples_to_jump_max"] = max(told, default=None)
+        row["blind_s"] = round(float(is_blind.sum()) / len(lives), 2)
+        row["coverage95_with_blind"] = share(is_inside)
     return row
 
 
