@@ -39,10 +39,14 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# chrony would take the place of the time service of a machine that has one: it is installed only in
+# containers, and its test runs wherever it is.
 test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
 	@deploy/apt-install mosquitto || echo "mosquitto is absent: the tests use the iotcore broker"
 	@deploy/apt-install qemu-system-arm device-tree-compiler || \
 	  echo "QEMU is absent: the tests of the kernel's own interfaces skip"
+	@deploy/apt-install linuxptp iproute2 || echo "linuxptp is absent: no test asks a real ptp4l"
+	@test -d /run/systemd/system || deploy/apt-install chrony || true
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 

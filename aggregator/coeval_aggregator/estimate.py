@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeval.align import SessionEstimate, StreamTrack, align_tracks
-from coeval.evidence import SERVER, UTC
+from coeval.evidence import is_node
 from coeval.hops import Hops
 from coeval.placing import PairLine
 from coeval.samples import Modality
@@ -50,7 +50,8 @@ def estimate_clocks(
     ]
     streaming = {track.node for track in tracks}
     # A node may be known by its hardware alone.
-    bare = {reference, *(line.second for line in evidence)} - streaming - {UTC, SERVER}
+    measured = {line.second for line in evidence if is_node(line.second)}
+    bare = {reference, *measured} - streaming
     tracks += [
         StreamTrack(node=node, stream="", modality="metadata", embeddings=())
         for node in sorted(bare)

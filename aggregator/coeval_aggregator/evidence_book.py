@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from coeval.errors import NotEnoughEvidence
-from coeval.evidence import SERVER, UTC, Evidence
+from coeval.evidence import UTC, Evidence, is_node
 from coeval.evidence_wire import (
     EdgeSample,
     ExchangeSample,
@@ -39,6 +39,8 @@ TRY_EVERY = 4
 """… and again after so many more."""
 NEAR_NS = 2_000_000
 """An edge that two nodes stamped is the same if their clocks make it so to within this."""
+MOST_CLOCKS = 512
+"""Clocks beyond this many are refused: memory and time grow with their square."""
 MOST_PATHS = 10_000
 """Exchange paths, lines and sources beyond this many are refused: names are free to invent."""
 
@@ -53,7 +55,7 @@ class EvidenceBook:
         """The joint filter."""
         self._paths: dict[tuple[str, str], ExchangeFilter] = {}
         self._edges: dict[str, dict[str, deque[EdgeSample]]] = {}
-        self._last_ns: dict[tuple[str, str], int] = {}
+        self._last_ns: dict[tuple[str, str, str], int] = {}
         self._tries: Counter[tuple[str, str, str]] = Counter()
 
     def set_reference(self, node: str) -> None:
@@ -72,8 +74,16 @@ class EvidenceBook:
         """Take in what a node measured; what it showed apart from the estimate."""
         findings: list[Finding] = []
         for evidence in self._evidence(node, sample):
+            if self._is_one_clock_too_many(evidence):
+                self.counts["refused"] += 1
+                continue
             findings += self.clocks.push(evidence)
         return findings
+
+    def _is_one_clock_too_many(self, evidence: Evidence) -> bool:
+        known = {clock for filter_ in self.clocks.filters() for clock in filter_.clocks}
+        named = known | {evidence.first, evidence.second}
+        return len(named) > max(len(known), MOST_CLOCKS)
 
     def lines(self, t_ref_ns: int) -> list[PairLine]:
         """What is known of every node tied to the reference, as lines that hold at an instant."""
@@ -84,7 +94,7 @@ class EvidenceBook:
                 continue
             for clock in filter_.clocks:
                 state = self.clocks.at(clock, t_ref_ns)
-                if state is None or not state.is_locked or clock in (UTC, SERVER):
+                if state is None or not state.is_locked or not is_node(clock):
                     continue
                 to_ppm = np.diag([1.0, 1e-3])
                 found.append(
@@ -103,7 +113,7 @@ class EvidenceBook:
     def nodes(self) -> list[str]:
         """The nodes of which something was measured."""
         clocks = {clock for filter_ in self.clocks.filters() for clock in filter_.clocks}
-        return sorted(clocks - {UTC, SERVER})
+        return sorted(filter(is_node, clocks))
 
     def latest_ref_ns(self) -> int | None:
         """The latest instant of the reference's clock that was measured; None: none was."""
@@ -153,28 +163,35 @@ class EvidenceBook:
                     sigma_ns=sample.sigma_ns,
                     bias_sigma_ns=PPS_BIAS_NS,
                 )
-            case StatementSample() if self._is_new(node, "statement", sample.t_node_ns):
+            case StatementSample() if self._is_new(
+                node, "statement", sample.t_node_ns, by=sample.by
+            ):
                 yield Evidence(
                     kind="network",
                     source=f"{sample.by}/{node}",
-                    first=UTC,
+                    first=sample.of,
                     second=node,
                     t_second_ns=sample.t_node_ns,
                     offset_ns=sample.t_node_ns - sample.t_utc_ns,
                     sigma_ns=sample.sigma_ns,
                     bias_sigma_ns=sample.bias_sigma_ns,
+                    is_bias_bounded=True,
                 )
             case ExchangeSample():
                 yield from self._exchanged(node, sample)
             case EdgeSample():
                 yield from self._edge(node, sample)
 
-    def _is_new(self, node: str, kind: str, t_node_ns: int) -> bool:
+    def _is_new(self, node: str, kind: str, t_node_ns: int, *, by: str = "") -> bool:
         """Whether a sample comes after the last one: a broker may deliver one twice."""
-        is_new = t_node_ns > self._last_ns.get((node, kind), t_node_ns - 1)
+        key = (node, kind, by)
+        if key not in self._last_ns and len(self._last_ns) >= MOST_PATHS:
+            self.counts["refused"] += 1
+            return False
+        is_new = t_node_ns > self._last_ns.get(key, t_node_ns - 1)
         self.counts[kind if is_new else "backwards"] += 1
         if is_new:
-            self._last_ns[node, kind] = t_node_ns
+            self._last_ns[key] = t_node_ns
         return is_new
 
     def _exchanged(self, node: str, sample: ExchangeSample) -> Iterator[Evidence]:

@@ -9,7 +9,13 @@ from typing import Literal
 EvidenceKind = Literal["hardware", "network", "content"]
 
 UTC, SERVER = "@utc", "@server"
-"""Clocks that are no node of the session, but that evidence may tie nodes to."""
+"""Clocks that are no node of the session, but that evidence may tie nodes to; so is the
+grandmaster of a PTP domain, `@ptp-` and its identity."""
+
+
+def is_node(clock: str) -> bool:
+    """Whether a clock is that of a node, not one that evidence ties nodes to."""
+    return not clock.startswith("@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

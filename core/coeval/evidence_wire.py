@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coeval.errors import BadBlock, BadConfig
+from coeval.evidence import UTC
 from coeval.network import Exchange
 from coeval.topics import check_id
 
@@ -17,6 +18,7 @@ MOST_SAMPLES = 1000
 LARGEST_NS = 2**62
 LARGEST_SIGMA_NS = 1e12
 MOST_BYTES = 200_000
+GRANDMASTER = "@ptp-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +47,20 @@ class EdgeSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementSample:
-    """What a time service on the node says of UTC."""
+    """What a time service on the node says of UTC, or of another clock that it follows."""
 
     by: str
     """The service: chrony, ptp4l."""
     t_node_ns: int
     """A reading of the node's clock."""
     t_utc_ns: int
-    """UTC at that instant, as the service has it."""
+    """That clock at that instant, as the service has it."""
     sigma_ns: float
     """Noise, 1 σ."""
     bias_sigma_ns: float
     """Error that all its statements share, 1 σ."""
+    of: str = UTC
+    """The clock that it speaks of: UTC, or `@ptp-` and the identity of a grandmaster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,7 @@ def sample_to_json(sample: TimeSample) -> dict[str, object]:
             return {
                 "what": "statement",
                 "by": sample.by,
+                "of": sample.of,
                 "t_node_ns": sample.t_node_ns,
                 "t_utc_ns": sample.t_utc_ns,
                 "sigma_ns": sample.sigma_ns,
@@ -211,6 +216,7 @@ def read_sample(value: object, *, where: str) -> TimeSample:
                 t_utc_ns=read_ns(value, "t_utc_ns", where=where),
                 sigma_ns=read_sigma(value, "sigma_ns", where=where, least=1e-3),
                 bias_sigma_ns=read_sigma(value, "bias_sigma_ns", where=where, least=0.0),
+                of=read_stated_clock(value, where=where),
             )
         case "exchange":
             return ExchangeSample(
@@ -331,6 +337,20 @@ def read_id(value: dict[str, Any], key: str, *, where: str) -> str:
         return check_id(found if isinstance(found, str) else "", what=key)
     except BadConfig as exc:
         raise BadBlock(f"{where}: {exc}") from exc
+
+
+def read_stated_clock(value: dict[str, Any], *, where: str) -> str:
+    """The clock that a statement is of: UTC where it names none.
+
+    Raises:
+        BadBlock: it is neither UTC nor a grandmaster.
+    """
+    if "of" not in value:
+        return UTC
+    found = read_id(value, "of", where=where)
+    if found != UTC and not found.startswith(GRANDMASTER):
+        raise BadBlock(f"{where}: of must be {UTC} or begin with {GRANDMASTER}, got {found!r:.60}")
+    return found
 
 
 def batches(samples: Sequence[TimeSample], *, boot_id: int) -> list[EvidenceMessage]:

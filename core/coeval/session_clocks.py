@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from coeval.clock_filter import ClockFilter, FloatArray
-from coeval.evidence import SERVER, UTC, Evidence, EvidenceKind
+from coeval.evidence import UTC, Evidence, EvidenceKind, is_node
 from coeval.interval import NORMAL_95, half_width_95
 from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
 from coeval.source_trust import STEP_NATS, SeenStep, SourceTrust
@@ -415,7 +415,10 @@ class SessionClocks:
             other, other_miss_ns = trust.held[-1]
             same = 1.0 if other.second == evidence.second else -1.0
             shared = {other.second, other.first} & {evidence.second, evidence.first}
-            if not shared - {UTC, SERVER} or other.second not in (evidence.first, evidence.second):
+            if not any(map(is_node, shared)) or other.second not in (
+                evidence.first,
+                evidence.second,
+            ):
                 continue
             room_ns = tolerance_ns + AGREE_SIGMAS * trust.scale * other.sigma_ns
             room_ns += AGREE_SIGMAS * math.hypot(other.bias_sigma_ns, evidence.bias_sigma_ns)
@@ -461,7 +464,7 @@ class SessionClocks:
         self, filter_: ClockFilter, evidence: Evidence, *, size_ns: float
     ) -> list[SourceTrust]:
         """Other sources that would see a step of this size, and are believed."""
-        clocks = {evidence.first, evidence.second} - {UTC, SERVER}
+        clocks = set(filter(is_node, (evidence.first, evidence.second)))
         return [
             trust
             for name, trust in self.sources.items()
@@ -525,9 +528,9 @@ class SessionClocks:
 
     def _stepping_clock(self, evidence: Evidence) -> str:
         """Which of two clocks stepped: the one that other sources doubt too, else the second."""
-        if evidence.second in (UTC, SERVER):
+        if not is_node(evidence.second):
             return evidence.first
-        if evidence.first in (UTC, SERVER):
+        if not is_node(evidence.first):
             return evidence.second
         doubted = {
             clock

@@ -1,8 +1,8 @@
 """Everything a live node can measure of its clock, gathered and handed on as it comes.
 
-One thread a line that blocks (PPS, GPIO), one for what is asked now and then (chrony). A line that
-is lost is opened again; what a line says of itself is logged when it changes. Two-way exchanges
-have a connection of their own (`time_exchange`).
+One thread a line that blocks (PPS, GPIO), one each for what is asked now and then (chrony, ptp4l).
+A line that is lost is opened again; what a line says of itself is logged when it changes. Two-way
+exchanges have a connection of their own (`time_exchange`).
 """
 
 import logging
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from coeval.broker_address import BrokerAddress
 from coeval.errors import BadConfig
@@ -17,6 +18,7 @@ from coeval.evidence_wire import TimeSample
 from coeval.pulse_names import PulseNames
 from coeval.topics import Topics, check_node_id
 from coeval_edge.chrony import ask_chrony, statement_of
+from coeval_edge.ptp import SOCKET, AskPtp, PtpStatements, ask_ptp
 from coeval_edge.sources.errors import SourceSilent, SourceUnusable
 from coeval_edge.sources.gpio import GpioConfig, open_gpio
 from coeval_edge.sources.pps import PpsConfig, open_pps
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 READ_TIMEOUT_S = 2.0
 REOPEN_S = 5.0
 CHRONY_EVERY_S = 16.0
+PTP_EVERY_S = 2.0
 
 Hand = Callable[[Sequence[TimeSample]], None]
 
@@ -43,6 +46,10 @@ class TimeConfig:
     """Other nodes to exchange time with."""
     chrony: bool = True
     """Whether to take what chrony says of UTC, where one answers."""
+    ptp: bool = True
+    """Whether to take what ptp4l measures, where one answers."""
+    ptp_socket: str = str(SOCKET)
+    """Where ptp4l is asked."""
     pps: Mapping[str, PpsConfig] = field(default_factory=dict)
     """PPS lines by a name of one's own."""
     gpio: Mapping[str, GpioConfig] = field(default_factory=dict)
@@ -105,6 +112,9 @@ class ClockKeeper:
         ]
         if config.chrony:
             self._threads.append(self._thread("chrony", self._follow_chrony))
+        if config.ptp:
+            ask = partial(ask_ptp, socket=Path(config.ptp_socket))
+            self._threads.append(self._thread("ptp", partial(self._follow_ptp, ask)))
 
     def start(self) -> None:
         """Begin to measure."""
@@ -172,3 +182,19 @@ class ClockKeeper:
             if statement is not None:
                 self._hand([statement])
             self._stop.wait(CHRONY_EVERY_S)
+
+    def _follow_ptp(self, ask: AskPtp) -> None:
+        said: str | None = None
+        statements = PtpStatements()
+        while not self._stop.is_set():
+            state = ask()
+            now = "no ptp4l answers"
+            if state is not None:
+                now = state.unusable or f"follows {state.grandmaster}"
+            if now != said:
+                said = now
+                logger.info("ptp node=%s state=%s", self._node, now)
+            statement = None if state is None else statements.statement_of(state)
+            if statement is not None:
+                self._hand([statement])
+            self._stop.wait(PTP_EVERY_S)

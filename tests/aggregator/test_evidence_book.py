@@ -16,6 +16,7 @@ from coeval.evidence_wire import (
 )
 from coeval.network import Exchange
 from coeval.topics import Topics
+from coeval_aggregator import evidence_book
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.session import Session
@@ -173,3 +174,39 @@ def test_hostile_evidence_is_counted_and_changes_nothing() -> None:
     session.handle(TOPICS.evidence("@utc"), b"{}", now_s=0.0)
     assert session.counts["bad_topic"] == 1
     assert session.evidence.clocks.filters() == []
+
+
+def ptp_statement(second: int, ahead_ns: int, *, of: str) -> StatementSample:
+    return StatementSample(
+        by="ptp4l",
+        of=of,
+        t_node_ns=second * S + ahead_ns,
+        t_utc_ns=UTC_EPOCH + second * S,
+        sigma_ns=2_000.0,
+        bias_sigma_ns=3_000.0,
+    )
+
+
+def test_nodes_of_one_grandmaster_are_tied_although_it_does_not_know_utc() -> None:
+    book = EvidenceBook(reference="cam")
+    for second in range(60):
+        book.take("cam", ptp_statement(second, 0, of="@ptp-gm1"))
+        book.take("wrist", ptp_statement(second, 5 * S, of="@ptp-gm1"))
+        book.take("far", ptp_statement(second, 7 * S, of="@ptp-gm2"))
+    (line,) = book.lines(60 * S)
+    assert (line.second, round(line.lag_ns * 1e-6)) == ("wrist", 5000)
+    assert book.facts()["utc"] is None
+    assert book.nodes() == ["cam", "far", "wrist"]
+
+
+def test_invented_clocks_cost_bounded_memory_and_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evidence_book, "MOST_CLOCKS", 20)
+    book = EvidenceBook(reference="cam")
+    for k in range(30):
+        book.take("cam", ptp_statement(k, 0, of=f"@ptp-{k}"))
+    assert sum(len(filter_.clocks) for filter_ in book.clocks.filters()) == 20
+    assert book.counts["refused"] == 11
+    book.take("cam", ptp_statement(40, 0, of="@ptp-3"))
+    assert book.counts["refused"] == 11

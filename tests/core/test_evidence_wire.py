@@ -114,3 +114,14 @@ def test_many_samples_go_in_several_messages() -> None:
     messages = batches([sample] * (MOST_SAMPLES + 1), boot_id=9)
     assert [len(message.samples) for message in messages] == [MOST_SAMPLES, 1]
     assert all(len(encode_evidence(message)) <= MOST_BYTES for message in messages)
+
+
+@pytest.mark.parametrize("of", ["cam", "@server", "", 7])
+def test_a_statement_is_of_utc_or_of_a_grandmaster_and_of_nothing_else(of: object) -> None:
+    sample = {
+        "what": "statement", "by": "ptp4l", "of": of,
+        "t_node_ns": 1, "t_utc_ns": 2, "sigma_ns": 3.0, "bias_sigma_ns": 4.0,
+    }  # fmt: skip
+    payload = json.dumps({"boot": "0" * 16, "samples": [sample]}).encode()
+    with pytest.raises(BadBlock, match="of"):
+        decode_evidence(payload, where="x")
