@@ -24,6 +24,7 @@ from coeval_edge.sources.journal import JournalConfig, JournalSource
 from coeval_edge.sources.microphone import MicrophoneConfig, open_microphone
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
+from coeval_edge.sources.pi_camera import PiCameraConfig, open_pi_camera
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
 from coeval_edge.sources.v4l2_camera import CameraConfig, open_camera
@@ -79,6 +80,8 @@ class SourcesConfig:
     """Serial ports whose devices print lines; needs the `serial` extra."""
     camera: Mapping[str, CameraConfig] = field(default_factory=dict)
     """Cameras of the kernel (V4L2)."""
+    pi_camera: Mapping[str, PiCameraConfig] = field(default_factory=dict)
+    """Cameras on a Raspberry Pi's own connector, through picamera2."""
     microphone: Mapping[str, MicrophoneConfig] = field(default_factory=dict)
     """Microphones, through ALSA."""
     nmea: Mapping[str, NmeaConfig] = field(default_factory=dict)
@@ -106,6 +109,8 @@ class SourcesConfig:
             yield name, port.modality, partial(SerialPort, port)
         for name, camera in self.camera.items():
             yield name, camera.modality, partial(open_camera, camera)
+        for name, pi_camera in self.pi_camera.items():
+            yield name, pi_camera.modality, partial(open_pi_camera, pi_camera)
         for name, microphone in self.microphone.items():
             yield name, "audio", partial(open_microphone, microphone)
         for name, gnss in self.nmea.items():

@@ -21,10 +21,11 @@ from coeval_edge.kernel_clocks import KernelClock, StampConverter
 from coeval_edge.live import ClockLinks, SourcesConfig
 from coeval_edge.media import Greyer
 from coeval_edge.sources import v4l2_abi as abi
+from coeval_edge.sources.camera import CameraSource, StampRule
 from coeval_edge.sources.errors import SourceSilent, SourceUnfit
 from coeval_edge.sources.exposure import Lateness, StampPoint, lateness
 from coeval_edge.sources.raw_picture import BrokenPicture, PictureReader, reduced_by
-from coeval_edge.sources.v4l2_camera import CameraConfig, StampRule, V4l2Camera, stamp_rule
+from coeval_edge.sources.v4l2_camera import CameraConfig, stamp_rule
 from coeval_edge.sources.v4l2_device import KernelFrame, PictureFormat, StampKind, V4l2Device
 
 MS = 1e6
@@ -143,15 +144,19 @@ def frame(sequence: int, *, data: bytes = b"\x07", is_broken: bool = False) -> K
 
 
 def source(
-    frames: list[KernelFrame | None], *, point: StampPoint = "end_of_frame", **config: object
-) -> tuple[V4l2Camera, Camera]:
+    frames: list[KernelFrame | None],
+    *,
+    point: StampPoint = "end_of_frame",
+    every_s: float | None = None,
+) -> tuple[CameraSource, Camera]:
     camera = Camera(frames)
     rule = StampRule(
         point=point, origin="driver", clock=KernelClock.MONOTONIC, is_buffered=False, how="told"
     )
-    made = V4l2Camera(
-        CameraConfig(**config),  # type: ignore[arg-type]
+    made = CameraSource(
+        "the test's camera",
         camera,
+        every_s=every_s,
         rule=rule,
         late=Lateness(latency_ns=3_000_000.0, sigma_ns=1.0),
         reader=camera,
@@ -161,7 +166,7 @@ def source(
     return made, camera
 
 
-def times(made: V4l2Camera, num_reads: int) -> list[int]:
+def times(made: CameraSource, num_reads: int) -> list[int]:
     found = [sample for _ in range(num_reads) for sample in made.read(0.1)]
     assert all(isinstance(sample, Frame) for sample in found)
     return [sample.t_node_ns for sample in found if isinstance(sample, Frame)]
@@ -193,14 +198,16 @@ def test_broken_repeated_and_misplaced_frames_are_counted_and_not_used() -> None
     times(made, 5)
     camera.ahead_ns -= 2_000_000_000  # as if the stamp's clock had been set back
     assert times(made, 1) == []
+    camera.frames = [replace(frame(10), stamp_ns=0)]
+    assert times(made, 1) == []
     assert made.counts["used"] == 2
     assert made.counts["broken"] == 2
     assert made.counts["backwards"] == 1
-    assert made.counts["unplaced"] == 1
+    assert made.counts["unplaced"] == 2
 
 
 def test_stills_are_the_frames_so_far_apart() -> None:
-    made, _ = source([frame(k) for k in range(31)], modality="image", every_s=0.3)
+    made, _ = source([frame(k) for k in range(31)], every_s=0.3)
     gaps_ns = np.diff(times(made, 31))
     assert len(gaps_ns) == 3
     assert (gaps_ns >= 0.3e9).all()

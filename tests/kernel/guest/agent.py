@@ -27,13 +27,14 @@ from coeval.samples import AudioBlock, FloatArray, Frame
 from coeval_edge.kernel_clocks import KernelClock, measure_difference, read_node_clock
 from coeval_edge.kernel_utc import Timex, read_utc_error_ns
 from coeval_edge.sources.alsa_pcm import AlsaPcm, load_alsa
+from coeval_edge.sources.camera import CameraSource
 from coeval_edge.sources.errors import SourceSilent
 from coeval_edge.sources.gpio import GpioConfig, GpioSource, open_gpio
 from coeval_edge.sources.microphone import Microphone, MicrophoneConfig
 from coeval_edge.sources.pps import PpsConfig, PpsSource, open_pps
 from coeval_edge.sources.pps_device import PARAMS, SET_PARAMS, KernelPulse
 from coeval_edge.sources.raw_picture import brightness
-from coeval_edge.sources.v4l2_camera import CameraConfig, V4l2Camera, timing_of
+from coeval_edge.sources.v4l2_camera import CameraConfig, timing_of
 from coeval_edge.sources.v4l2_device import PictureFormat, V4l2Device
 
 MARK = "COEVAL "
@@ -43,7 +44,7 @@ ADJ_MAXERROR, ADJ_STATUS = 0x0004, 0x0010
 
 pps: dict[str, PpsSource] = {}
 gpio: dict[str, GpioSource] = {}
-cameras: dict[str, tuple[V4l2Camera, V4l2Device]] = {}
+cameras: dict[str, tuple[CameraSource, V4l2Device]] = {}
 microphones: dict[str, tuple[Microphone, AlsaPcm]] = {}
 ttys: dict[str, tuple[int, int]] = {}
 
@@ -168,7 +169,14 @@ def camera_open(name: str, path: str = "/dev/video0", **keys: Any) -> dict[str, 
     except BaseException:
         device.close()
         raise
-    camera = V4l2Camera(config, device, rule=rule, late=late, reader=Brightness(picture))
+    camera = CameraSource(
+        str(config.device),
+        device,
+        every_s=config.every_s if config.modality == "image" else None,
+        rule=rule,
+        late=late,
+        reader=Brightness(picture),
+    )
     cameras[name] = camera, device
     return {
         "driver": device.driver,
