@@ -1,7 +1,7 @@
 """What a device has for telling the time of things, and what to do about what it lacks.
 
 In: the device's own /dev, /sys, /proc and /boot (or a copy of them). Out: findings, one a line,
-each with the accuracy to expect and the next step. Nothing is opened that could disturb a sensor.
+each with the accuracy to expect and the next step. Nothing is done that could disturb a sensor.
 """
 
 import grp
@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from coeval.time import NS_PER_S
 from coeval_edge.chrony import Tracking, ask_chrony
+from coeval_edge.sources.alsa_pcm import load_alsa
+from coeval_edge.sources.errors import SourceUnfit, SourceUnusable
+from coeval_edge.sources.exposure import lateness
+from coeval_edge.sources.v4l2_camera import stamp_rule
+from coeval_edge.sources.v4l2_device import FORMATS, V4l2Device
 
 State = Literal["good", "poor", "absent"]
 
@@ -58,7 +64,7 @@ def examine(
         *examine_gpio(root),
         examine_chrony(ask),
         *examine_cameras(root),
-        examine_audio(root),
+        *examine_audio(root),
         examine_iio(root),
         *examine_serial(root),
         examine_clock_source(root),
@@ -185,50 +191,110 @@ def examine_chrony(ask: Callable[[], Tracking | None]) -> Finding:
     )
 
 
-def examine_cameras(root: Path) -> Iterator[Finding]:
-    """Video devices."""
+def examine_cameras(
+    root: Path, *, open_camera: Callable[[Path], V4l2Device] = V4l2Device
+) -> Iterator[Finding]:
+    """Cameras, and what their stamps are; a camera is asked, and never started."""
     found = devices(root, "video[0-9]*")
-    if not found:
+    num_cameras = 0
+    for device in found:
+        problem = refused(device, root)
+        if problem is None:
+            try:
+                camera = open_camera(device)
+            except SourceUnfit:  # a codec, a scaler, a stream of metadata
+                continue
+            except SourceUnusable as exc:
+                problem = str(exc)
+        num_cameras += 1
+        if problem is not None:
+            yield Finding(
+                topic="camera",
+                state="poor",
+                found=listed([device], root),
+                accuracy="unknown",
+                advice=problem,
+            )
+            continue
+        try:
+            yield examine_camera(camera, device, root)
+        finally:
+            camera.close()
+    if not num_cameras:
+        others = f"none of {len(found)} video devices" if found else "no /dev/video*"
         yield Finding(
-            topic="cameras",
+            topic="camera",
             state="absent",
-            found="no /dev/video*",
+            found=others,
             accuracy="none",
             advice="fine where there is none; Raspberry Pi: see `rpicam-hello --list-cameras`",
         )
-        return
-    problems = [problem for camera in found if (problem := refused(camera, root))]
-    yield Finding(
-        topic="cameras",
-        state="poor" if problems else "good",
-        found=f"{len(found)}: {listed(found[:4], root)}" + (" …" if len(found) > 4 else ""),
-        accuracy="about 1 ms by the driver's stamps; 30 to 150 ms by arrival",
-        advice=problems[0] if problems else "",
+
+
+def examine_camera(camera: V4l2Device, device: Path, root: Path) -> Finding:
+    """One open camera."""
+    shown = listed([device], root)
+    told = {"topic": "camera", "found": f"{shown} ({camera.card}, {camera.driver})"}
+    try:
+        if not set(camera.formats()) & set(FORMATS):
+            return Finding(
+                **told,
+                state="poor",
+                accuracy="unknown",
+                advice="it gives raw data of its sensor only; on a Raspberry Pi: "
+                "[node.sources.pi_camera.NAME]",
+            )
+        rule = stamp_rule(camera.driver, camera.stamps(), root=root)
+    except SourceUnusable as exc:
+        return Finding(**told, state="poor", accuracy="unknown", advice=str(exc))
+    late = lateness(
+        rule.point,
+        period_ns=NS_PER_S / 30,
+        exposure_ns=None,
+        readout_ns=None,
+        is_buffered=rule.is_buffered,
+    )
+    is_arrival = rule.origin == "arrival"
+    return Finding(
+        **told,
+        state="poor" if is_arrival else "good",
+        accuracy=f"{late.sigma_ns / 1e6:.0f} ms at 30 Hz by {rule.how}; less where exposure_s and "
+        "readout_s are stated",
+        advice="its driver stamps nothing: another camera is better"
+        if is_arrival
+        else f"[node.sources.camera.NAME] device = {shown!r}",
     )
 
 
-def examine_audio(root: Path) -> Finding:
-    """Sound cards."""
-    try:
-        text = (root / "proc/asound/cards").read_text(errors="replace")
-    except OSError:
-        text = ""
-    names = [line.split("]:")[1].strip() for line in text.splitlines() if "]:" in line]
-    if not names:
-        return Finding(
-            topic="audio",
+def examine_audio(root: Path, *, load: Callable[[], object] = load_alsa) -> Iterator[Finding]:
+    """Microphones."""
+    found = devices(root, "snd/pcmC[0-9]*D[0-9]*c")
+    for device in found:
+        card, number = device.name[len("pcmC") : -1].split("D")
+        id_file = root / f"proc/asound/card{card}/id"
+        name = id_file.read_text().strip() if id_file.is_file() else card
+        problem = refused(device, root)
+        if problem is None:
+            try:
+                load()
+            except SourceUnusable as exc:
+                problem = str(exc)
+        yield Finding(
+            topic="microphone",
+            state="poor" if problem else "good",
+            found=f"{listed([device], root)} (card {name})",
+            accuracy="about 1 ms, the card's latency: its sample counter is fitted to the clock",
+            advice=problem
+            or f"[node.sources.microphone.NAME] device = 'plughw:CARD={name},DEV={number}'",
+        )
+    if not found:
+        yield Finding(
+            topic="microphone",
             state="absent",
-            found="no sound card",
+            found="no sound card that records",
             accuracy="none",
             advice="fine where there is none; else plug in a USB microphone",
         )
-    return Finding(
-        topic="audio",
-        state="good",
-        found=", ".join(names),
-        accuracy="below 1 ms with the sample counter fitted to the clock",
-        advice="",
-    )
 
 
 def examine_iio(root: Path) -> Finding:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from coeval.cli import main
 from coeval_edge.chrony import Tracking
-from coeval_edge.doctor import Finding, examine, kernel_option
+from coeval_edge.doctor import Finding, examine, examine_audio, examine_cameras, kernel_option
+from coeval_edge.sources.errors import SourceBusy, SourceUnfit
+from coeval_edge.sources.v4l2_device import StampKind
 
 TRACKING = Tracking(
     source="192.0.2.1",
@@ -37,7 +40,7 @@ def by_topic(root: Path, tracking: Tracking | None = None) -> dict[str, Finding]
 
 def test_an_empty_device_is_told_what_to_do_about_everything_it_lacks(tmp_path: Path) -> None:
     findings = by_topic(tmp_path)
-    assert {"PPS", "GPIO", "chrony", "cameras", "audio", "IIO sensors", "clock source"} <= set(
+    assert {"PPS", "GPIO", "chrony", "camera", "microphone", "IIO sensors", "clock source"} <= set(
         findings
     )
     for finding in findings.values():
@@ -49,19 +52,82 @@ def test_what_a_well_equipped_device_has_is_named(tmp_path: Path) -> None:
     write(tmp_path, "dev/pps0")
     write(tmp_path, "sys/class/pps/pps0/name", "pps@12.-1\n")
     write(tmp_path, "dev/gpiochip0")
-    write(tmp_path, "dev/video0")
-    write(tmp_path, "proc/asound/cards", " 0 [Device ]: USB-Audio - USB PnP Sound Device\n")
+    write(tmp_path, "dev/snd/pcmC0D0c")
     write(tmp_path, "sys/bus/iio/devices/iio:device0/name", "mpu6050\n")
     write(tmp_path, "dev/ttyUSB0")
     write(tmp_path, "sys/bus/usb-serial/devices/ttyUSB0/latency_timer", "1\n")
     clock = "sys/devices/system/clocksource/clocksource0/current_clocksource"
     write(tmp_path, clock, "arch_sys_counter\n")
     findings = by_topic(tmp_path, TRACKING)
+    assert findings.pop("camera").state == "absent"  # no file can be one
+    del findings["microphone"]  # depends on this machine's alsa-lib
     assert {finding.state for finding in findings.values()} == {"good"}
     assert findings["PPS"].found == "/dev/pps0 (pps@12.-1)"
     assert findings["chrony"].accuracy.startswith("within 6 ms")
     assert findings["IIO sensors"].found == "mpu6050"
-    assert findings["audio"].found == "USB-Audio - USB PnP Sound Device"
+
+
+class Camera:
+    """A camera as `V4l2Device` opens it, of the name of its file."""
+
+    def __init__(self, path: Path) -> None:
+        self.card, self.driver = "Webcam C270", "uvcvideo"
+        self.is_open = True
+        self._kind = path.read_text()
+        if self._kind == "metadata":
+            raise SourceUnfit("gives no pictures")
+
+    def formats(self) -> list[str]:
+        return ["pBAA"] if self._kind == "raw" else ["YUYV", "MJPG"]
+
+    def stamps(self) -> StampKind:
+        if self._kind == "busy":
+            raise SourceBusy("cannot use /dev/video0: Device or resource busy; fuser names it")
+        return StampKind(is_monotonic=self._kind != "bare", is_start_of_exposure=True)
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "told"),
+    [
+        ("usual", "good", r"12 ms at 30 Hz by uvcvideo's stamp of a frame's first packet"),
+        ("bare", "poor", r"its driver stamps nothing"),
+        ("raw", "poor", r"\[node.sources.pi_camera.NAME\]"),
+        ("busy", "poor", r"fuser names it"),
+    ],
+)
+def test_a_camera_is_told_what_its_stamps_are_and_what_to_do(
+    tmp_path: Path, kind: str, state: str, told: str
+) -> None:
+    write(tmp_path, "dev/video0", kind)
+    write(tmp_path, "dev/video1", "metadata")
+    (finding,) = examine_cameras(tmp_path, open_camera=Camera)  # type: ignore[arg-type]
+    assert finding.found == "/dev/video0 (Webcam C270, uvcvideo)"
+    assert finding.state == state
+    assert re.search(told, f"{finding.accuracy}; {finding.advice}")
+
+
+def test_a_microphone_is_told_as_the_configuration_takes_it(tmp_path: Path) -> None:
+    write(tmp_path, "dev/snd/pcmC2D0c")
+    write(tmp_path, "dev/snd/pcmC0D0p")  # plays only
+    write(tmp_path, "proc/asound/card2/id", "Device\n")
+    (finding,) = examine_audio(tmp_path, load=lambda: None)
+    assert (finding.state, finding.found) == ("good", "/dev/snd/pcmC2D0c (card Device)")
+    assert finding.advice.endswith("device = 'plughw:CARD=Device,DEV=0'")
+
+
+def test_a_microphone_without_the_library_is_told_the_line_that_installs_it(
+    tmp_path: Path,
+) -> None:
+    def absent() -> None:
+        raise SourceUnfit("microphones need alsa-lib: sudo apt install libasound2")
+
+    write(tmp_path, "dev/snd/pcmC1D0c")
+    (finding,) = examine_audio(tmp_path, load=absent)
+    assert (finding.state, finding.found) == ("poor", "/dev/snd/pcmC1D0c (card 1)")
+    assert finding.advice.endswith("sudo apt install libasound2")
 
 
 def test_a_slow_serial_adapter_is_named_with_the_command_that_mends_it(tmp_path: Path) -> None:

@@ -117,6 +117,21 @@ def test_stills_are_taken_as_far_apart_as_wanted(machine: Machine) -> None:
     assert min(gaps_ns) < 900_000_000
 
 
+def test_the_doctor_says_what_the_stamps_are_and_leaves_the_camera_as_it_was(
+    machine: Machine,
+) -> None:
+    machine.call("camera_open", name="cam", rate_hz=10)
+    found = {each["topic"]: each for each in machine.call("doctor")}
+    assert "fuser" in found["camera"]["advice"]
+    machine.call("camera_read", name="cam", count=2)
+    machine.call("camera_close", name="cam")
+    found = {each["topic"]: each for each in machine.call("doctor")}
+    assert found["camera"]["found"].startswith("/dev/video0 (vivid")
+    assert "vivid's stamp of the start of exposure" in found["camera"]["accuracy"]
+    assert found["microphone"]["state"] == "good"
+    assert "plughw:CARD=Loopback" in found["microphone"]["advice"]
+
+
 def test_a_camera_in_use_is_busy(machine: Machine) -> None:
     machine.call("camera_open", name="cam", rate_hz=10)
     with pytest.raises(GuestError, match=r"SourceBusy: .*/dev/video0.*fuser"):

@@ -71,6 +71,15 @@ def test_sound_that_nobody_read_in_time_is_lost_once_and_the_next_is_where_it_wa
     assert blocks[-1]["ends_ns"] < blocks[-1]["read_node_ns"] + 5 * MS
 
 
+def test_through_alsa_lib_s_conversion_the_stamps_are_the_card_s_still(machine: Machine) -> None:
+    opened = machine.call("microphone_open", name="mic", device="plughw:CARD=Loopback,DEV=0")
+    assert opened == {"clock": "RAW", "rate_hz": 48_000}
+    told = machine.call("microphone_read", name="mic", for_s=2.0)
+    machine.call("microphone_close", name="mic")
+    assert told["blocks"]
+    assert "unplaced" not in told["counts"]
+
+
 def test_a_microphone_in_use_or_refused_or_absent_is_named(machine: Machine) -> None:
     machine.call("microphone_open", name="mic", device=MICROPHONE)
     with pytest.raises(GuestError, match=r"SourceBusy: .*hw:0,0.*fuser"):

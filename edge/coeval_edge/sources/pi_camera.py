@@ -185,12 +185,13 @@ def open_pi_camera(config: PiCameraConfig) -> CameraSource:
             f"{where}: not there; `rpicam-hello --list-cameras` lists those there are: look at "
             "the ribbon cable and its two ends"
         )
+    period_us = round(1e6 / config.rate_hz)
     try:
         camera = Picamera2(config.camera)
         camera.configure(
             camera.create_video_configuration(
                 main={"size": (config.width, config.height), "format": "YUV420"},
-                controls={"FrameRate": config.rate_hz},
+                controls={"FrameDurationLimits": (period_us, period_us)},
             )
         )
     except RuntimeError as exc:

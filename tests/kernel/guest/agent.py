@@ -16,6 +16,7 @@ import time
 import traceback
 import tty
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from coeval.errors import CoevalError
 from coeval.samples import AudioBlock, FloatArray, Frame
+from coeval_edge.doctor import examine
 from coeval_edge.kernel_clocks import KernelClock, measure_difference, read_node_clock
 from coeval_edge.kernel_utc import Timex, read_utc_error_ns
 from coeval_edge.sources.alsa_pcm import AlsaPcm, load_alsa
@@ -303,6 +305,11 @@ def play(device: str, clicks_s: list[float], for_s: float) -> int:
     os._exit(0)
 
 
+def doctor() -> list[dict[str, str]]:
+    """What `coeval doctor` finds."""
+    return [asdict(finding) for finding in examine(ask=lambda: None)]
+
+
 def set_control(path: str, control: str, value: int) -> None:
     """Set a control of a video device by its name, as `v4l2-ctl` does."""
     fd = os.open(path, os.O_RDWR)
@@ -390,7 +397,7 @@ DO: dict[str, Callable[..., Any]] = {
     for each in (
         *(pps_open, pps_wait, pps_read, pps_listen, pps_state, pps_close, pps_set_mode),
         *(gpio_open, gpio_read, gpio_close, clocks, step_realtime, say_synchronised),
-        *(camera_open, camera_read, camera_frame, camera_close, set_control),
+        *(camera_open, camera_read, camera_frame, camera_close, doctor, set_control),
         *(
             microphone_open,
             microphone_read,
