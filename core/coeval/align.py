@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from coeval.errors import NotEnoughEvidence
 from coeval.hops import HOP_NS, Hops
-from coeval.jumps import JumpFit, find_jump
+from coeval.jumps import JumpFit, find_jump, lag_at
 from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
-from coeval.placing import Contradiction, PairLine, solve_lines
+from coeval.placing import Contradiction, PairLine, Solution, solve_lines
 from coeval.samples import AudioBlock, Modality
+from coeval.segments import clock_of, cut_hops, cut_signals, cut_sound, segment_name
 from coeval.signal_line import regress_signals
-from coeval.signals import SignalTrack, refine_by_signals, signal_surface
+from coeval.signals import FINE_BLOCK_S, SignalTrack, refine_by_signals, signal_surface
+from coeval.steps import Partner, sharpen_instant, witness_of
 from coeval.time import NS_PER_S, ClockLine, RefNs
 from coeval.waveform import refine_by_waveform, share_nothing, sound_surface
 
@@ -46,6 +48,14 @@ LOCK_Z = 6.5
 """Least score in standard deviations of the scores at wrong lags."""
 LOCK_MARGIN = 2.0
 """Least distance to the best line elsewhere, in the same unit."""
+MOST_STEPS = 8
+"""Steps of clocks looked for in one session."""
+ANY_OFFSET_NS = 1e15
+SAME_SKEW_PPM = 0.05
+MOST_PARTNERS = 5
+"""Each clock is searched for steps against this many others: those it fits best."""
+PLAUSIBLE_SKEW_PPM = 200.0
+"""A larger skew of a pair may be a step that a line tries to follow."""
 LATENCY_NS = 5.5e6
 """Content is stamped when it happens, give or take this (1 σ): two streams agree to 8 ms …"""
 STILLS_LATENCY_NS = 50e6
@@ -55,6 +65,9 @@ SAMPLING_LATENCY = 0.15
 nothing is known of when a change began. Fitted on scenes 930 000 to 930 049, 2026-11-24."""
 UNKNOWN_INTERVAL_NS = 100e6
 """Sampling interval of numeric streams of which only embeddings are known."""
+
+
+NO_STEPS: Mapping[str, Sequence[int]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +161,9 @@ class PairWork:
     second: str
     grid: LagGrid
     surfaces: list[Surface]
+    """Scores of embeddings and sounds."""
+    raw_surfaces: list[Surface]
+    """Scores of raw signals, in long blocks."""
     latencies_ns: tuple[float, float]
     """Spread (1 σ) of how late the first and the second node's content is stamped."""
     streams: tuple[str, ...]
@@ -165,12 +181,17 @@ class PairWork:
     has_nothing_shared: bool = False
     """Whether the sounds of the two are evidence that they are not of one scene."""
 
+    def span_of(self, name: str) -> tuple[float, float]:
+        """Begin and end of a node's material on its clock."""
+        return (self.start_ns, self.stop_ns) if name == self.first else self.second_span_ns
+
 
 def align_tracks(
     tracks: Sequence[StreamTrack],
     *,
     reference: str,
     evidence: Sequence[PairLine] = (),
+    steps: Mapping[str, Sequence[int]] = NO_STEPS,
     content: bool = True,
     max_offset_s: float = 60.0,
     pairs: Collection[tuple[str, str]] | None = None,
@@ -182,7 +203,9 @@ def align_tracks(
     Args:
         tracks: the streams; those of one node share its clock.
         reference: the node whose clock is the timeline.
-        evidence: lines between clocks from hardware and network evidence.
+        evidence: lines between clocks from hardware and network evidence; those of a clock after
+            its k-th step are named by `segment_name`.
+        steps: when clocks stepped by that evidence, on the clock before the step, ns, in order.
         content: whether the streams' content is evidence.
         max_offset_s: offsets up to this far from equal stamps are searched; where two nodes'
             stamps do not even overlap (other epochs), from equal starts.
@@ -208,13 +231,26 @@ def align_tracks(
         )
     if not content:
         pairs = ()
-    works = compare_all(by_node, pairs, max_offset_s=max_offset_s, progress=progress)
+    wanted = [
+        (first, second)
+        for first, second in itertools.combinations(by_node, 2)
+        if pairs is None or (first, second) in pairs or (second, first) in pairs
+    ]
+    works = compare_all(by_node, wanted, max_offset_s=max_offset_s, progress=progress)
     start_ns = node_span(by_node[reference])[0] if by_node[reference] else 0
     if t0_ref_ns is not None:
         start_ns = t0_ref_ns
-    placed = place_nodes(works, list(by_node), tied_by(evidence, reference, start_ns))
+    session = place_with_steps(
+        by_node,
+        works,
+        evidence,
+        steps,
+        reference=reference,
+        start_ns=start_ns,
+        max_offset_s=max_offset_s,
+    )
     nodes, contradictions = estimate_nodes(
-        works, placed, by_node, evidence, reference=reference, start_ns=float(start_ns)
+        session, by_node, evidence, reference=reference, start_ns=float(start_ns)
     )
     if progress is not None:
         progress(1.0)
@@ -236,24 +272,22 @@ def align_tracks(
 
 
 def compare_all(
-    by_node: Mapping[str, Sequence[StreamTrack]],
-    wanted: Collection[tuple[str, str]] | None,
+    by_segment: Mapping[str, Sequence[StreamTrack]],
+    pairs: Sequence[tuple[str, str]],
     *,
     max_offset_s: float,
-    progress: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[tuple[str, str], PairWork]:
-    """Scores of every wanted pair of nodes that has something to compare."""
+    """Scores of every pair that has something to compare."""
+    names = dict.fromkeys(itertools.chain.from_iterable(pairs))
     dense = {
-        id(track): densify(list(track.embeddings)) for node in by_node.values() for track in node
+        id(track): densify(list(track.embeddings)) for name in names for track in by_segment[name]
     }
-    pairs = [
-        (first, second)
-        for first, second in itertools.combinations(by_node, 2)
-        if wanted is None or (first, second) in wanted or (second, first) in wanted
-    ]
     works: dict[tuple[str, str], PairWork] = {}
     for k, (first, second) in enumerate(pairs):
-        work = compare_nodes(by_node[first], by_node[second], dense, max_offset_s=max_offset_s)
+        work = compare_nodes(
+            by_segment[first], by_segment[second], dense, max_offset_s=max_offset_s
+        )
         if work is not None:
             works[first, second] = work
         if progress is not None:
@@ -312,6 +346,7 @@ def compare_nodes(
         grid, (start_a, end_a), (start_b, end_b), least_ns=LEAST_OVERLAP_S * NS_PER_S
     )
     surfaces: list[Surface] = []
+    raw_surfaces: list[Surface] = []
     compared: list[str] = []
     for a, b in itertools.product(first, second):
         scores = window_scores(
@@ -331,24 +366,25 @@ def compare_nodes(
         if a.signals is not None and b.signals is not None:
             raw = signal_surface(a.signals, b.signals, grid=grid)
             if raw is not None:
-                surfaces.append(replace(raw, scores=raw.scores * usable))
+                raw_surfaces.append(replace(raw, scores=raw.scores * usable))
                 compared.append(f"{a.stream}~{b.stream}")
-    if not surfaces:
+    if not surfaces and not raw_surfaces:
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
-    search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
+    search = search_lines([*surfaces, *raw_surfaces], grid, t_mid_ns=middle, span_s=span_s)
     has_nothing_shared = False
     if not is_sure(fit_peak(search, grid)):
         sounds = sound_surfaces(first, second, grid, usable)
         has_nothing_shared = bool(sounds) and all(map(share_nothing, sounds))
         if sounds:
             surfaces += sounds
-            search = search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s)
+            search = search_lines([*surfaces, *raw_surfaces], grid, t_mid_ns=middle, span_s=span_s)
     return PairWork(
         first=first[0].node,
         second=second[0].node,
         grid=grid,
         surfaces=surfaces,
+        raw_surfaces=raw_surfaces,
         latencies_ns=(min(map(latency_of, first)), min(map(latency_of, second))),
         streams=tuple(compared),
         start_ns=float(start_a),
@@ -387,8 +423,14 @@ def sound_surfaces(
     return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
 
 
+def usable_lags(work: PairWork) -> NDArray[np.float32]:
+    """1 at the lags of a pair that leave enough common material, else 0, shape (L,)."""
+    first, second = (work.start_ns, work.stop_ns), work.second_span_ns
+    return overlapping(work.grid, first, second, least_ns=LEAST_OVERLAP_S * NS_PER_S)
+
+
 def overlapping(
-    grid: LagGrid, first: tuple[int, int], second: tuple[int, int], *, least_ns: float
+    grid: LagGrid, first: tuple[float, float], second: tuple[float, float], *, least_ns: float
 ) -> NDArray[np.float32]:
     """1 at lags that leave enough common material, else 0, shape (L,)."""
     lags = grid.lowest_ns + np.arange(grid.num_lags) * grid.step_ns
@@ -486,9 +528,264 @@ def best_place(
     return None if fit is None else Place(lag_ns=fit.lag_ns, fit=fit)
 
 
-def estimate_nodes(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A step of a clock, where its streams were cut."""
+
+    clock: str
+    """The node whose clock stepped."""
+    before: str
+    """The segment that was cut; it keeps what was before the step."""
+    after: str
+    """The segment that begins with the step."""
+    t_node_ns: float
+    """When, on the clock before the step."""
+    sides: tuple[Place, Place] | None
+    """Where content that showed the step puts the two segments; None: other evidence showed it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedSession:
+    """Every clock's segments and where they were put."""
+
+    by_segment: Mapping[str, Sequence[StreamTrack]]
+    """The streams of each segment."""
+    works: Mapping[tuple[str, str], PairWork]
+    """Pairs of segments of different clocks."""
+    placed: Mapping[str, Place]
+    """The segments that could be placed."""
+    cuts: Sequence[Cut]
+    """The steps, in the order found."""
+
+    def steps_of(self, clock: str) -> list[Cut]:
+        """A clock's steps in time order."""
+        return sorted((cut for cut in self.cuts if cut.clock == clock), key=lambda c: c.t_node_ns)
+
+
+def place_with_steps(
+    by_node: Mapping[str, Sequence[StreamTrack]],
     works: Mapping[tuple[str, str], PairWork],
-    placed: Mapping[str, Place],
+    evidence: Sequence[PairLine],
+    steps: Mapping[str, Sequence[int]],
+    *,
+    reference: str,
+    start_ns: int,
+    max_offset_s: float,
+) -> PlacedSession:
+    """Place the nodes; a clock that stepped is cut into segments that are placed on their own.
+
+    Clocks that hardware or network evidence speaks of are not cut: that would show the step.
+    """
+    ties = tied_by(evidence, reference, start_ns)
+    known = {clock_of(name) for line in evidence for name in (line.first, line.second)}
+    session = PlacedSession(by_segment=by_node, works=works, placed={}, cuts=())
+    for clock in by_node:
+        before = clock
+        for k, t_node_ns in enumerate(steps.get(clock, ()), 1):
+            after = segment_name(clock, k)
+            cut = Cut(clock=clock, before=before, after=after, t_node_ns=t_node_ns, sides=None)
+            session, before = with_cut(session, cut, max_offset_s=max_offset_s), after
+    while True:
+        placed = place_nodes(session.works, list(session.by_segment), ties)
+        hints = {
+            name: place
+            for cut in session.cuts
+            for name, place in hinted(cut, placed).items()
+            if name not in placed
+        }
+        if hints:
+            placed = place_nodes(session.works, list(session.by_segment), ties | hints)
+        session = replace(session, placed=placed)
+        found = None
+        if len(session.cuts) < MOST_STEPS:
+            found = next_cut(session, known, reference=reference)
+        if found is None:
+            return session
+        session = with_cut(session, found, max_offset_s=max_offset_s)
+
+
+def with_cut(session: PlacedSession, cut: Cut, *, max_offset_s: float) -> PlacedSession:
+    """The session with one segment cut in two, compared with all others anew."""
+    before, after = cut_tracks(
+        session.by_segment[cut.before], round(cut.t_node_ns), after=cut.after
+    )
+    by_segment = {**session.by_segment, cut.before: before, cut.after: after}
+    pairs = [
+        (first, second)
+        for first, second in itertools.combinations(by_segment, 2)
+        if not {first, second}.isdisjoint({cut.before, cut.after})
+        and clock_of(first) != clock_of(second)
+        and is_wanted(first, second, session.works)
+    ]
+    works = {pair: work for pair, work in session.works.items() if cut.before not in pair}
+    works |= compare_all(by_segment, pairs, max_offset_s=max_offset_s)
+    return replace(session, by_segment=by_segment, works=works, cuts=[*session.cuts, cut])
+
+
+def is_wanted(first: str, second: str, works: Mapping[tuple[str, str], PairWork]) -> bool:
+    """Whether the two segments' clocks are compared with each other."""
+    return any({clock_of(a), clock_of(b)} == {clock_of(first), clock_of(second)} for a, b in works)
+
+
+def next_cut(session: PlacedSession, known: Collection[str], *, reference: str) -> Cut | None:
+    """The step that explains most, of whichever clock; None where none shows.
+
+    Of two clocks that have only each other it is the one that is not the reference.
+
+    Args:
+        session: the segments as they are placed now.
+        known: clocks that do not step unseen.
+        reference: the clock that is the timeline.
+    """
+    found: list[tuple[float, bool, Cut]] = []
+    for name in session.by_segment:
+        if clock_of(name) in known:
+            continue
+        place = session.placed.get(name) or best_place(session.works, session.placed, name)
+        if place is None:
+            continue
+        partners = partners_of(name, session, reference)
+        jump = step_of(name, place, partners, session)
+        is_told = jump is not None and is_sure(jump.before) and is_sure(jump.after)
+        if jump is not None and (is_told or name in session.placed):
+            cut = cut_at_step(name, jump, partners, session)
+            found.append((round(jump.gain, 3), clock_of(name) != reference, cut))
+    return max(found, key=lambda each: each[:2])[2] if found else None
+
+
+def partners_of(name: str, session: PlacedSession, reference: str) -> list[Partner]:
+    """The placed segments of other clocks that fit a segment best."""
+    fits: list[tuple[float, tuple[str, str]]] = [
+        (work.fit.z, pair)
+        for pair, work in session.works.items()
+        if name in pair
+        and work.fit is not None
+        and all(other in session.placed for other in pair if other != name)
+    ]
+    partners = []
+    for _, pair in sorted(fits, reverse=True)[:MOST_PARTNERS]:
+        work = session.works[pair]
+        other = pair[0] if pair[1] == name else pair[1]
+        partners.append(
+            Partner(
+                surfaces=step_surfaces(work, session.by_segment),
+                grid=work.grid,
+                is_first=other == pair[0],
+                place_ns=session.placed[other].lag_ns,
+                skew_ppm=skew_against(reference, other, session.works),
+                span_ns=work.span_of(other),
+                streams=[densify(list(t.embeddings)) for t in session.by_segment[other]],
+            )
+        )
+    return partners
+
+
+def skew_against(reference: str, name: str, works: Mapping[tuple[str, str], PairWork]) -> float:
+    """A segment's skew against the reference by their own pair, in ppm; 0 where it is not known."""
+    for pair, sign in (((reference, name), 1.0), ((name, reference), -1.0)):
+        work = works.get(pair)
+        if work is not None and work.fit is not None and is_sure(work.fit):
+            skew_ppm = sign * work.fit.skew_ppm
+            return skew_ppm if abs(skew_ppm) <= PLAUSIBLE_SKEW_PPM else 0.0
+    return 0.0
+
+
+def step_surfaces(work: PairWork, by_segment: Mapping[str, Sequence[StreamTrack]]) -> list[Surface]:
+    """A pair's scores in windows short enough to show a step: raw signals are scored anew."""
+    surfaces = list(work.surfaces)
+    if work.raw_surfaces:
+        usable = usable_lags(work)
+        for a, b in itertools.product(by_segment[work.first], by_segment[work.second]):
+            if a.signals is not None and b.signals is not None:
+                raw = signal_surface(a.signals, b.signals, grid=work.grid, block_s=FINE_BLOCK_S)
+                if raw is not None:
+                    surfaces.append(replace(raw, scores=raw.scores * usable))
+    return surfaces
+
+
+def step_of(
+    name: str, place: Place, partners: Sequence[Partner], session: PlacedSession
+) -> JumpFit | None:
+    """A step of a segment's clock against the timeline, by all its partners together."""
+    if not any(partner.surfaces for partner in partners):
+        return None
+    span_ns = node_span(session.by_segment[name])
+    num_lags = max(partner.grid.num_lags for partner in partners)
+    grid = LagGrid(
+        lowest_ns=round(place.lag_ns / LAG_STEP_NS - num_lags // 2) * LAG_STEP_NS,
+        step_ns=LAG_STEP_NS,
+        num_lags=num_lags,
+    )
+    start_ns, stop_ns = (t_ns - place.lag_ns for t_ns in span_ns)
+    witnesses = [
+        witness_of(
+            partner,
+            surface,
+            grid,
+            place_ns=place.lag_ns,
+            span_ns=span_ns,
+            middle_ns=0.5 * (start_ns + stop_ns),
+        )
+        for partner in partners
+        for surface in partner.surfaces
+    ]
+    return find_jump(witnesses, grid, span_ns=(start_ns, stop_ns))
+
+
+def cut_at_step(
+    segment: str, jump: JumpFit, partners: Sequence[Partner], session: PlacedSession
+) -> Cut:
+    """The step as a cut of the segment."""
+    clock = clock_of(segment)
+    streams = [densify(list(track.embeddings)) for track in session.by_segment[segment]]
+    around_ns = max(surface.length_ns for each in partners for surface in each.surfaces)
+    before, after = (
+        Place(lag_ns=lag_at(line, jump.t_ns), fit=line) for line in (jump.before, jump.after)
+    )
+    return Cut(
+        clock=clock,
+        before=segment,
+        after=segment_name(clock, 1 + len(session.steps_of(clock))),
+        t_node_ns=sharpen_instant(jump, streams, partners, around_ns=around_ns),
+        sides=(before, after),
+    )
+
+
+def cut_tracks(
+    tracks: Sequence[StreamTrack], t_node_ns: int, *, after: str
+) -> tuple[list[StreamTrack], list[StreamTrack]]:
+    """Streams of one clock before and after an instant of it, the latter as the segment `after`."""
+    sides: tuple[list[StreamTrack], list[StreamTrack]] = ([], [])
+    for track in tracks:
+        runs = [cut_hops(run, t_node_ns) for run in track.embeddings]
+        sounds = [cut_sound(block, t_node_ns) for block in track.waveform]
+        for k, name in enumerate((track.node, after)):
+            signals = None if track.signals is None else cut_signals(track.signals, t_node_ns)[k]
+            part = replace(
+                track,
+                node=name,
+                embeddings=[run for pair in runs if (run := pair[k]) is not None],
+                signals=signals,
+                waveform=[block for pair in sounds if (block := pair[k]) is not None],
+            )
+            if part.embeddings:
+                sides[k].append(part)
+    return sides
+
+
+def hinted(cut: Cut, placed: Mapping[str, Place]) -> dict[str, Place]:
+    """Where the sides of a step belong by what showed it, should they be too weak on their own."""
+    if cut.sides is None:
+        return {}
+    before, after = cut.sides
+    if cut.before in placed:  # always so for the reference, which is where it is
+        moved_ns = placed[cut.before].lag_ns - before.lag_ns
+        return {cut.after: replace(after, lag_ns=after.lag_ns + moved_ns)}
+    return {cut.before: before, cut.after: after}
+
+
+def estimate_nodes(
+    session: PlacedSession,
     by_node: Mapping[str, Sequence[StreamTrack]],
     evidence: Sequence[PairLine],
     *,
@@ -499,23 +796,19 @@ def estimate_nodes(
 
     `unrelated` where the sounds of a node and of the reference share nothing.
     """
+    placed = session.placed
     lines = list(evidence)
-    jumps = {
-        second: jump
-        for (first, second), work in works.items()
-        if first == reference and second in placed and (jump := jump_of(work)) is not None
-    }
-    for (first, second), work in works.items():
-        if first not in placed or second not in placed:
-            continue
-        if first == reference and second in jumps:
-            lines.append(pair_line(work, jumps[second].before, latencies_ns=work.latencies_ns))
-        elif first not in jumps and second not in jumps:  # one line would not fit a step
-            line = line_near(work, placed[second].lag_ns - placed[first].lag_ns, by_node)
+    for (first, second), work in session.works.items():
+        if first in placed and second in placed:
+            expected_ns = placed[second].lag_ns - placed[first].lag_ns
+            line = line_near(work, expected_ns, session.by_segment)
             if line is not None:
                 lines.append(line)
-    solved = solve_lines(lines, reference=reference, t0_ns=start_ns)
+    told = {name for line in lines for name in (line.first, line.second)} | {reference}
+    links = [same_crystal(cut) for cut in session.cuts if {cut.before, cut.after} <= told]
+    solved = solve_lines([*lines, *links], reference=reference, t0_ns=start_ns)
     kinds = kinds_of(lines)
+    own_steps = jumps_of(reference, session, solved, start_ns)
     estimates: dict[str, NodeEstimate] = {}
     for name in by_node:
         if name == reference:
@@ -523,12 +816,14 @@ def estimate_nodes(
         if name not in solved.states:
             is_stranger = any(
                 work.has_nothing_shared and name in pair and reference in pair
-                for pair, work in works.items()
+                for pair, work in session.works.items()
             )
             estimates[name] = UNRELATED if is_stranger else UNSURE
             continue
         offset_ns, skew_ppm, covariance = solved.states[name]
-        jump = jumps.get(name)
+        # A step of the reference is a step of every other clock, the other way.
+        mirrored = [replace(jump, delta_ns=-jump.delta_ns) for jump in own_steps]
+        jumps = [*jumps_of(name, session, solved, start_ns), *mirrored]
         estimates[name] = NodeEstimate(
             status="locked",
             line=ClockLine(
@@ -536,12 +831,46 @@ def estimate_nodes(
             ),
             ci95_ns=1.96 * float(np.sqrt(covariance[0, 0])),
             skew_ci95_ppb=1.96e3 * float(np.sqrt(covariance[1, 1])),
-            jumps=()
-            if jump is None
-            else (Jump(t_ref_ns=RefNs(round(jump.t_ns)), delta_ns=jump.delta_ns),),
+            jumps=tuple(sorted(jumps, key=lambda jump: jump.t_ref_ns)),
             evidence=tuple(sorted(kinds.get(name, ()))),
         )
-    return estimates, solved.contradictions
+    contradictions = (
+        replace(each, first=clock_of(each.first), second=clock_of(each.second))
+        for each in solved.contradictions
+    )
+    return estimates, tuple(each for each in contradictions if each.first != each.second)
+
+
+def same_crystal(cut: Cut) -> PairLine:
+    """A step moves a clock, not its crystal: both sides have one skew, and any offset."""
+    return PairLine(
+        first=cut.before,
+        second=cut.after,
+        kind="content",
+        t_second_ns=cut.t_node_ns,
+        lag_ns=0.0 if cut.sides is None else cut.sides[1].lag_ns - cut.sides[0].lag_ns,
+        skew_ppm=0.0,
+        covariance=np.diag([ANY_OFFSET_NS**2, SAME_SKEW_PPM**2]),
+    )
+
+
+def jumps_of(clock: str, session: PlacedSession, solved: Solution, start_ns: float) -> list[Jump]:
+    """The steps of a clock whose both sides are known, in time order."""
+    jumps = []
+    before = clock
+    states = {**solved.states}
+    for cut in session.steps_of(clock):
+        if cut.after not in states:
+            continue
+        offset_ns, skew_ppm = states[before][:2] if before in states else (0.0, 0.0)
+        t_ref_ns = start_ns + (cut.t_node_ns - start_ns - offset_ns) / (1.0 + skew_ppm * 1e-6)
+        later_ns, later_ppm = states[cut.after][:2]
+        drift_ns = (later_ppm - skew_ppm) * 1e-6 * (t_ref_ns - start_ns)
+        jumps.append(
+            Jump(t_ref_ns=RefNs(round(t_ref_ns)), delta_ns=later_ns - offset_ns + drift_ns)
+        )
+        before = cut.after
+    return jumps
 
 
 def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
@@ -549,18 +878,8 @@ def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
     kinds: dict[str, set[str]] = {}
     for line in lines:
         for name in (line.first, line.second):
-            kinds.setdefault(name, set()).add(line.kind)
+            kinds.setdefault(clock_of(name), set()).add(line.kind)
     return kinds
-
-
-def jump_of(work: PairWork) -> JumpFit | None:
-    """A step of the second node's clock against the first, if the pair shows one."""
-    return find_jump(
-        work.surfaces,
-        work.grid,
-        span_ns=(work.start_ns, work.stop_ns),
-        second_span_ns=work.second_span_ns,
-    )
 
 
 def line_near(

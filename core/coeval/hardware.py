@@ -19,6 +19,12 @@ SHARED_EDGE_SIGMA_NS = 20_000.0
 """Kernel time stamps of one edge on two machines: some 10 µs of interrupt latency each."""
 CLEAR_SHARE = 0.8
 """An offset that matches this share of the most edges is as good an answer as the best one."""
+STEP_NS = 50_000.0
+"""A smaller step of a clock is left to the scatter of the edges."""
+STEP_SIGMAS = 10.0
+"""How far a step must stand out of the edges' own scatter."""
+STEP_EDGES = 5
+"""Most of so many edges on each side of a step must agree on it: two in a row may be glitches."""
 MATCH_NS = 2_000_000
 """Two nodes' edges that fit one offset to within this are the same edge (2 ms)."""
 
@@ -86,6 +92,40 @@ def fit_edges(
         covariance=covariance,
         num_rejected=int((~keep).sum()),
     )
+
+
+def find_steps(
+    t_node_ns: IntArray, t_other_ns: IntArray, sigma_ns: NDArray[np.floating]
+) -> list[int]:
+    """Where a clock stepped between two paired edges.
+
+    Args:
+        t_node_ns: times on the node's clock, shape (n,), in the order of `t_other_ns`.
+        t_other_ns: times of the same edges on the other clock, shape (n,), increasing.
+        sigma_ns: standard deviation of each edge's stamp, shape (n,).
+
+    Returns:
+        Index of the first edge after each step; none where fewer than 3 edges lie on a side.
+    """
+    if len(t_node_ns) < 2 * LEAST_EDGES:
+        return []
+    difference = t_node_ns - t_other_ns
+    y = (difference - difference[0]).astype(np.float64)
+    seconds = (t_other_ns - t_other_ns[0]) * 1e-9
+    rates = np.diff(y) / np.maximum(np.diff(seconds), 1e-9)
+    y = y - float(np.median(rates)) * seconds
+    change = np.abs(np.diff(y))
+    scatter = np.maximum(1.4826 * float(np.median(change)), np.sqrt(2.0) * sigma_ns[1:])
+    wanted = np.maximum(STEP_NS, STEP_SIGMAS * scatter)
+    steps: list[int] = []
+    for k in (int(index) + 1 for index in np.flatnonzero(change > wanted)):
+        low = max(steps[-1] if steps else 0, k - STEP_EDGES)
+        if k - low < LEAST_EDGES or len(y) - k < LEAST_EDGES:
+            continue
+        moved = float(np.median(y[k : k + STEP_EDGES]) - np.median(y[low:k]))
+        if abs(moved) > wanted[k - 1]:
+            steps.append(k)
+    return steps
 
 
 def match_edges(

@@ -36,11 +36,36 @@ class JumpFit:
     """Line before the step."""
     after: LineFit
     """Line after the step."""
+    gain: float
+    """How much better than one line they explain the scores, in nats."""
 
     @property
     def delta_ns(self) -> float:
         """Change of the second clock's lag at the step."""
         return lag_at(self.after, self.t_ns) - lag_at(self.before, self.t_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """Scores that may show a step, and where the material lies that they compare."""
+
+    surface: Surface
+    """The scores."""
+    other_span_ns: tuple[float, float]
+    """Begin and end of the material that the windows are compared with, on its own clock."""
+    direction: float = 1.0
+    """At lag l a window is compared with what is `direction` · l later …"""
+    ahead_ns: float = 0.0
+    """… and this much besides."""
+
+    def seen(self, jump: JumpFit) -> NDArray[np.bool_]:
+        """Windows for which there is material at the lags of both lines, shape (W,)."""
+        half = 0.4 * self.surface.length_ns
+        seen = np.ones(len(self.surface.mids_ns), np.bool_)
+        for line in (jump.before, jump.after):
+            mids = self.surface.mids_ns + self.ahead_ns + self.direction * lag_at(line, jump.t_ns)
+            seen &= (mids - half >= self.other_span_ns[0]) & (mids + half <= self.other_span_ns[1])
+        return seen
 
 
 def lag_at(fit: LineFit, t_ns: float) -> float:
@@ -52,7 +77,7 @@ def between_times(surface: Surface, start_ns: float, stop_ns: float) -> Surface:
     """The windows of a surface that lie in a span, but for a tenth of their length."""
     half = 0.4 * surface.length_ns
     inside = (surface.mids_ns - half >= start_ns) & (surface.mids_ns + half <= stop_ns)
-    return replace(surface, mids_ns=surface.mids_ns[inside], scores=surface.scores[inside])
+    return windows_of(surface, inside)
 
 
 def fit_between(
@@ -75,48 +100,36 @@ def best_line_score(
     return float(search_lines(surfaces, grid, t_mid_ns=middle, span_s=span_s).sums.max())
 
 
-def seen_by_both(
-    surface: Surface, jump: JumpFit, second_span_ns: tuple[float, float]
-) -> NDArray[np.bool_]:
-    """Windows for which the second stream has material at the lags of both lines, shape (W,)."""
-    half = 0.4 * surface.length_ns
-    seen = np.ones(len(surface.mids_ns), np.bool_)
-    for line in (jump.before, jump.after):
-        mids = surface.mids_ns + lag_at(line, jump.t_ns)
-        seen &= (mids - half >= second_span_ns[0]) & (mids + half <= second_span_ns[1])
-    return seen
-
-
 def find_jump(
-    surfaces: Sequence[Surface],
-    grid: LagGrid,
-    *,
-    span_ns: tuple[float, float],
-    second_span_ns: tuple[float, float],
+    witnesses: Sequence[Witness], grid: LagGrid, *, span_ns: tuple[float, float]
 ) -> JumpFit | None:
     """The step that explains the windows better than one line, if there is one.
 
-    Where the second stream has no material at a line's lag, nothing speaks for that line: such
-    windows must not speak for the other one, so they are left out and the step is sought again.
+    Where there is no material at a line's lag, nothing speaks for that line: such windows must not
+    speak for the other one, so they are left out and the step is sought again.
 
     Args:
-        surfaces: scores of the pair.
+        witnesses: scores at lags of one clock against another.
         grid: their lags.
-        span_ns: begin and end of the material on the first stream's clock.
-        second_span_ns: begin and end of the second stream's material on its own clock.
+        span_ns: begin and end of the windows.
 
     Returns:
         The step, or None where one line is enough or a side is too weak to tell.
     """
-    while (jump := best_jump(surfaces, grid, span_ns=span_ns)) is not None:
-        seen = [seen_by_both(surface, jump, second_span_ns) for surface in surfaces]
+    while (jump := best_jump([w.surface for w in witnesses], grid, span_ns=span_ns)) is not None:
+        seen = [witness.seen(jump) for witness in witnesses]
         if all(part.all() for part in seen):
             return jump
-        surfaces = [
-            replace(surface, mids_ns=surface.mids_ns[part], scores=surface.scores[part])
-            for surface, part in zip(surfaces, seen, strict=True)
+        witnesses = [
+            replace(witness, surface=windows_of(witness.surface, part))
+            for witness, part in zip(witnesses, seen, strict=True)
         ]
     return None
+
+
+def windows_of(surface: Surface, wanted: NDArray[np.bool_]) -> Surface:
+    """Some of a surface's windows."""
+    return replace(surface, mids_ns=surface.mids_ns[wanted], scores=surface.scores[wanted])
 
 
 def best_jump(
@@ -159,9 +172,10 @@ def best_jump(
         for surface in surfaces
     ]
     one = best_line_score(sides, grid, start_ns=start_ns, stop_ns=stop_ns)
-    jump = with_one_skew(JumpFit(t_ns=float(t_ns), before=before, after=after))
+    gain = before.peak + after.peak - one
+    jump = with_one_skew(JumpFit(t_ns=float(t_ns), before=before, after=after, gain=gain))
     size = abs(jump.delta_ns) / LEAST_JUMP_NS
-    if size < 1 or before.peak + after.peak - one < LEAST_GAIN_NATS + math.log(size):
+    if size < 1 or gain < LEAST_GAIN_NATS + math.log(size):
         return None
     return jump
 
@@ -179,4 +193,4 @@ def with_one_skew(jump: JumpFit) -> JumpFit:
         )
         for side in sides
     )
-    return JumpFit(t_ns=jump.t_ns, before=before, after=after)
+    return replace(jump, before=before, after=after)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coeval.evidence import EvidenceKind
 from coeval.line import TYPICAL_SKEW_PPM
+from coeval.segments import clock_of
 
 LARGEST_RESIDUAL_SIGMAS = 4.0
 """A pair that disagrees with all others by more counts less and less (Huber weights)."""
@@ -145,12 +146,13 @@ def solve_lines(lines: Sequence[PairLine], *, reference: str, t0_ns: float) -> S
 
 
 def shared_latencies(lines: Sequence[PairLine]) -> dict[str, float]:
-    """The spread of each node's latency, for the nodes that have one."""
+    """The spread of each node's latency, for the nodes that have one: a step leaves it as it is."""
     found: dict[str, float] = {}
     for line in lines:
         for name, sigma_ns in zip((line.first, line.second), line.latencies_ns, strict=True):
             if sigma_ns > 0:
-                found[name] = min(sigma_ns, found.get(name, sigma_ns))
+                clock = clock_of(name)
+                found[clock] = min(sigma_ns, found.get(clock, sigma_ns))
     return found
 
 
@@ -170,7 +172,7 @@ def fill_design(
             design[0, k], design[0, k + 1] = sign, sign * since_t0_ns * 1e-6
             design[1, k + 1] = sign
         if latency_ns > 0:
-            design[0, late[name]] = sign
+            design[0, late[clock_of(name)]] += sign
 
 
 def rough_offsets(lines: Sequence[PairLine], reference: str) -> dict[str, float]:

@@ -70,7 +70,8 @@ def align_recording(
     estimate = align_tracks(
         [*tracks, *bare],
         reference=reference,
-        evidence=evidence,
+        evidence=evidence.lines,
+        steps=evidence.steps,
         content=method in ("joint", "content"),
         max_offset_s=max_offset_s,
         progress=lambda share: progress(DECODING_SHARE + (1 - DECODING_SHARE) * share),

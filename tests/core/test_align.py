@@ -119,6 +119,64 @@ def test_pairs_too_weak_alone_place_a_node_together() -> None:
     pytest.fail("no noise at which only the joint step places the node")
 
 
+def stepping(
+    rows: np.ndarray, node: str, steps: Sequence[tuple[int, int]], *, noise: float, seed: int
+) -> StreamTrack:
+    """A node's stream of the scene whose clock steps: (at hop, by hops), in time order."""
+    whole = seen(rows, node, 0, noise=noise, seed=seed).embeddings[0].rows
+    edges = [0, *(at for at, _ in steps), len(rows)]
+    fast = np.cumsum([0, *(by for _, by in steps)])
+    runs = [
+        Hops(t0_node_ns=NodeNs(int(first + ahead) * HOP_NS), rows=whole[first:last])
+        for first, last, ahead in zip(edges, edges[1:], fast, strict=False)
+    ]
+    return StreamTrack(node=node, stream=f"{node}-s", modality="audio", embeddings=runs)
+
+
+def test_a_step_of_the_reference_is_a_step_of_all_others_the_other_way() -> None:
+    rows = content(2400, 8)
+    tracks = [
+        stepping(rows, "cam", [(1100, 8)], noise=0.5, seed=1),
+        seen(rows, "wrist", 20, noise=0.5, seed=2),
+        seen(rows, "belt", -40, noise=0.5, seed=3),
+    ]
+    nodes = align_tracks(tracks, reference="cam").nodes
+    for name, offset_s in (("wrist", 1.0), ("belt", -2.0)):
+        found = nodes[name]
+        assert found.line is not None
+        assert found.line.offset_ns == pytest.approx(offset_s * S, abs=0.03 * S)
+        (jump,) = found.jumps
+        assert jump.delta_ns == pytest.approx(-0.4 * S, abs=0.03 * S)
+        assert jump.t_ref_ns == pytest.approx(55 * S, abs=5 * S)
+
+
+def test_only_the_clock_that_stepped_is_blamed_whichever_is_the_reference() -> None:
+    rows = content(2400, 8)
+    tracks = [
+        seen(rows, "cam", 0, noise=0.5, seed=1),
+        stepping(rows, "wrist", [(900, -7)], noise=0.5, seed=2),
+        seen(rows, "belt", 60, noise=0.5, seed=3),
+    ]
+    for reference in ("cam", "belt"):
+        nodes = align_tracks(tracks, reference=reference).nodes
+        steps = {name: [jump.delta_ns / S for jump in node.jumps] for name, node in nodes.items()}
+        assert steps.pop("wrist") == [pytest.approx(-0.35, abs=0.03)]
+        assert set(map(tuple, steps.values())) == {()}
+
+
+def test_two_steps_of_one_clock_are_both_found_in_time_order() -> None:
+    rows = content(3600, 8)
+    tracks = [
+        seen(rows, "cam", 0, noise=0.4, seed=1),
+        stepping(rows, "wrist", [(1000, 10), (2300, -16)], noise=0.4, seed=2),
+    ]
+    found = align_tracks(tracks, reference="cam").nodes["wrist"]
+    assert [jump.delta_ns / S for jump in found.jumps] == pytest.approx([0.5, -0.8], abs=0.03)
+    assert [jump.t_ref_ns / S for jump in found.jumps] == pytest.approx([50, 115], abs=5)
+    assert found.line is not None
+    assert found.line.offset_ns == pytest.approx(0.0, abs=0.03 * S)
+
+
 def test_a_step_of_a_clock_is_reported_and_not_taken_for_skew() -> None:
     rows = content(2400, 8)
     stepped = [

@@ -5,7 +5,7 @@ import pytest
 
 from coeval.errors import NotEnoughEvidence
 from coeval.evidence import SERVER, UTC
-from coeval.hardware import fit_edges, match_edges
+from coeval.hardware import find_steps, fit_edges, match_edges
 from coeval.network import fit_exchanges
 from coeval.placing import PairLine, solve_lines
 
@@ -40,6 +40,21 @@ def test_glitches_are_left_out_and_counted() -> None:
     line = fit_edges(t_node, t_ref, sigma)
     assert line.num_rejected == 2
     assert line.offset_ns == pytest.approx(-S + 10e-6 * line.t_ns, abs=2000)
+
+
+def test_a_step_between_two_pulses_is_found_where_it_is() -> None:
+    t_node, t_ref, sigma = edges(60, -1.0, 150.0, 1000.0, 2)
+    t_node[25:] += 200_000
+    t_node[44:] -= 3 * S
+    assert find_steps(t_node, t_ref, sigma) == [25, 44]
+
+
+def test_neither_glitches_nor_skew_nor_gaps_are_steps() -> None:
+    for seed in range(50):
+        t_node, t_ref, sigma = edges(120, -1.0, 500.0, 1000.0, seed)
+        t_node[[7, 31, 32]] += 5_000_000
+        kept = np.r_[0:50, 80:120]
+        assert find_steps(t_node[kept], t_ref[kept], sigma[kept]) == []
 
 
 def test_the_interval_of_edges_covers_the_truth() -> None:

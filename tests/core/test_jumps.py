@@ -1,11 +1,23 @@
 import numpy as np
 
-from coeval.jumps import find_jump
+from coeval.jumps import JumpFit, Witness
+from coeval.jumps import find_jump as find_jump_of
 from coeval.line import LagGrid, Surface
 
 GRID = LagGrid(lowest_ns=-5 * 10**9, step_ns=25_000_000, num_lags=401)
 ALWAYS = (-1e15, 1e15)
 """The second stream has material at every lag."""
+
+
+def find_jump(
+    surfaces: list[Surface],
+    grid: LagGrid,
+    *,
+    span_ns: tuple[float, float],
+    second_span_ns: tuple[float, float],
+) -> JumpFit | None:
+    witnesses = [Witness(surface=each, other_span_ns=second_span_ns) for each in surfaces]
+    return find_jump_of(witnesses, grid, span_ns=span_ns)
 
 
 def surface(offsets_s: list[float], seed: int) -> Surface:

@@ -359,6 +359,22 @@ def test_a_step_of_a_clock_is_stated_and_taken_out(align: Align, tmp_path: Path)
     assert abs(t_wrist_s - t_cam_s)[away].max() < 0.02
 
 
+@pytest.mark.parametrize(("kind", "within_s"), [("pps", 1e-6), ("exchange", 2e-3)])
+def test_a_step_that_hardware_or_network_shows_is_stated_as_sharply_as_they_know_it(
+    align: Align, tmp_path: Path, kind: str, within_s: float
+) -> None:
+    text = {"pps": pps, "exchange": exchange}[kind]
+    steady = make(
+        tmp_path / "steady", evidence={"cam": {kind: text(0.0)}, "wrist": {kind: text(3.2)}}
+    )
+    step = ClockError(offset_s=1.0, jump=TruthJump(at_s=20.0, by_s=0.3))
+    skew_recording(open_recording(steady), tmp_path / "rec", errors={"wrist": step})
+    wrist = json.loads(align(tmp_path / "rec", "--json")[1])["nodes"]["wrist"]
+    assert wrist["offset_s"] == pytest.approx(4.2, abs=within_s)
+    (jump,) = wrist["jumps"]
+    assert jump["jump_s"] == pytest.approx(0.3, abs=within_s)
+
+
 def test_a_node_of_unknown_offset_is_copied_as_it_is_and_named(
     align: Align, recording: Path, tmp_path: Path
 ) -> None:

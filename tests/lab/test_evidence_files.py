@@ -68,7 +68,9 @@ def edges(offset_s: float, line: str = "trigger", *, seed: int = 5, num: int = 3
 
 
 def test_pps_gives_a_line_against_utc_however_far_the_epoch(maker: Maker) -> None:
-    (line,) = evidence_of(maker.open({"cam": {"pps": pps(3.25, skew_ppm=41.0)}}), method="hardware")
+    (line,) = evidence_of(
+        maker.open({"cam": {"pps": pps(3.25, skew_ppm=41.0)}}), method="hardware"
+    ).lines
     assert (line.first, line.second, line.kind) == (UTC, "cam", "hardware")
     true_at_middle_ns = (3.25 - EPOCH_S) * S + 41e-6 * 29.5 * S
     assert line.lag_ns == pytest.approx(true_at_middle_ns, abs=512)  # floats at 1.7e18: 256 ns
@@ -81,13 +83,13 @@ def test_the_stated_sigma_of_pps_is_the_weight_of_its_line(maker: Maker) -> None
         "fine": {"pps": pps(0.0, sigma_s="1e-6")},
         "coarse": {"pps": pps(0.0, sigma_s="1e-3")},
     }
-    fine, coarse = evidence_of(maker.open(evidence), method="joint")
+    fine, coarse = evidence_of(maker.open(evidence), method="joint").lines
     spreads_ns = [float(np.sqrt(line.covariance[0, 0])) for line in (fine, coarse)]
     assert spreads_ns == pytest.approx([1e3 / np.sqrt(60), 1e6 / np.sqrt(60)], rel=0.05)
 
 
 def test_an_exchange_gives_a_line_against_the_server_no_finer_than_its_delay(maker: Maker) -> None:
-    (line,) = evidence_of(maker.open({"cam": {"exchange": exchange(-2.5)}}), method="network")
+    (line,) = evidence_of(maker.open({"cam": {"exchange": exchange(-2.5)}}), method="network").lines
     assert (line.first, line.second, line.kind) == (SERVER, "cam", "network")
     assert line.lag_ns == pytest.approx(-2.5 * S, abs=10)
     assert np.sqrt(line.covariance[0, 0]) >= 0.004 * S / 4
@@ -100,7 +102,7 @@ def test_a_shared_edge_gives_a_line_for_every_pair_of_nodes_on_that_line(maker: 
         "c": {"edges": edges(5.5) + edges(5.5, "flash", seed=6).split("\n", 1)[1]},
         "d": {"edges": edges(9.0, "nobody else's")},
     }
-    lines = evidence_of(maker.open(evidence), method="hardware")
+    lines = evidence_of(maker.open(evidence), method="hardware").lines
     offsets_s = sorted((line.first, line.second, round(line.lag_ns / S, 6)) for line in lines)
     assert offsets_s == [
         ("a", "b", 2.0),
@@ -119,7 +121,7 @@ def test_each_method_reads_only_the_files_it_listens_to(maker: Maker) -> None:
     )
 
     def kinds(method: str) -> list[tuple[str, str]]:
-        return [(line.kind, line.first) for line in evidence_of(recording, method=method)]
+        return [(line.kind, line.first) for line in evidence_of(recording, method=method).lines]
 
     assert kinds("hardware") == [("hardware", UTC), ("hardware", "cam")]
     assert kinds("network") == [("network", SERVER)]
@@ -156,7 +158,7 @@ def test_too_little_evidence_gives_no_line_and_says_so(
     said: str,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert evidence_of(maker.open(evidence), method="joint") == []
+        assert evidence_of(maker.open(evidence), method="joint").lines == []
     assert len(caplog.messages) == 1
     assert said in caplog.messages[0]
 

@@ -1,0 +1,61 @@
+"""A clock that stepped, taken as several clocks: one a segment between two steps.
+
+The first segment keeps the node's name, so that a clock without a step is simply itself; the
+others are named by `segment_name`. What a stream holds is cut where its node's clock stepped.
+"""
+
+from dataclasses import replace
+
+from coeval.hops import HOP_NS, Hops
+from coeval.samples import AudioBlock
+from coeval.signals import SignalTrack
+from coeval.time import NS_PER_S, NodeNs
+
+SEPARATOR = "\0"
+"""No node's name holds it."""
+
+
+def segment_name(node: str, k: int) -> str:
+    """Name of a node's clock after its k-th step."""
+    return f"{node}{SEPARATOR}{k}" if k else node
+
+
+def clock_of(segment: str) -> str:
+    """The node whose clock a segment is part of."""
+    return segment.partition(SEPARATOR)[0]
+
+
+def cut_hops(run: Hops, t_node_ns: int) -> tuple[Hops | None, Hops | None]:
+    """A run before and after an instant; the hop that holds the instant is left out."""
+    num_before = min(max((t_node_ns - run.t0_node_ns) // HOP_NS, 0), len(run.rows))
+    first_after = min(max(-((run.t0_node_ns - t_node_ns) // HOP_NS), 0), len(run.rows))
+    after = Hops(
+        t0_node_ns=NodeNs(run.t0_node_ns + first_after * HOP_NS), rows=run.rows[first_after:]
+    )
+    before = Hops(t0_node_ns=run.t0_node_ns, rows=run.rows[:num_before])
+    return (before if len(before.rows) else None, after if len(after.rows) else None)
+
+
+def cut_signals(
+    signals: SignalTrack, t_node_ns: int
+) -> tuple[SignalTrack | None, SignalTrack | None]:
+    """Readings before and after an instant; None where fewer than two are left."""
+    is_before = signals.t_node_ns < t_node_ns
+    before, after = (
+        SignalTrack(t_node_ns=signals.t_node_ns[part], values=signals.values[part])
+        for part in (is_before, ~is_before)
+    )
+    return (
+        before if len(before.t_node_ns) > 1 else None,
+        after if len(after.t_node_ns) > 1 else None,
+    )
+
+
+def cut_sound(block: AudioBlock, t_node_ns: int) -> tuple[AudioBlock | None, AudioBlock | None]:
+    """A piece of sound before and after an instant."""
+    place = (t_node_ns - block.t_node_ns) * block.rate_hz / NS_PER_S
+    k = min(max(round(place), 0), len(block.pcm))
+    t_after_ns = NodeNs(block.t_node_ns + round(k / block.rate_hz * NS_PER_S))
+    before = replace(block, pcm=block.pcm[:k])
+    after = replace(block, t_node_ns=t_after_ns, pcm=block.pcm[k:])
+    return (before if k else None, after if k < len(block.pcm) else None)
