@@ -23,6 +23,8 @@ BIAS_MEMORY_S = 14_400.0
 mean over some minutes would be believed to be nearer to no bias at all, which a latency that never
 changes is not: with half an hour, intervals of PPS held 93.5% of the truth."""
 
+SAME_BIAS = 0.02
+"""A source whose stated bias changes by no more than this share of it says what it said before."""
 SYMMETRIC_AGAIN = 64
 """Rounding makes a covariance lopsided; after so many measurements it is evened out."""
 
@@ -151,6 +153,10 @@ class ClockFilter:
     def add_bias(self, source: str, sigma_ns: float, *, is_bounded: bool = False) -> None:
         """Add a source's bias, or take over what it now states.
 
+        A source that learns that its bias is smaller, as one whose path turns out to be shorter
+        than it was at first, tells of all its samples: as if the bias had been measured to be 0
+        with just the difference of the two precisions. One that learns that it is larger unlearns.
+
         Args:
             source: the source.
             sigma_ns: standard deviation of its bias.
@@ -158,8 +164,16 @@ class ClockFilter:
         """
         if source not in self.bias_index:
             self.bias_index[source] = self._grow([0.0], np.array([[sigma_ns**2]]))
-        elif self._bias_sigmas[source] == sigma_ns:
-            return
+        else:
+            before_ns = self._bias_sigmas[source]
+            if abs(sigma_ns - before_ns) <= SAME_BIAS * before_ns:
+                return
+            k = self.bias_index[source]
+            if sigma_ns < before_ns:
+                variance = 1.0 / (sigma_ns**-2 - before_ns**-2)
+                self.update([(k, 1.0)], -float(self.mean[k]), variance=variance)
+            else:
+                self.covariance[k, k] += sigma_ns**2 - before_ns**2
         self._bias_sigmas[source] = sigma_ns
         self._flow = None
         if is_bounded:

@@ -33,6 +33,9 @@ REGIME_SHARE = 0.25
 exchange is believed to better than this. The asymmetry itself is larger, so nothing is lost."""
 LEAST_SIGMA_NS = 2e3
 """Time stamps in user space scatter by microseconds even where nothing queues."""
+BELIEVED_PAUSE = 0.1
+"""Of the whole trip: so much of it the other end may say that it took to answer. One that claims
+more would make its path look short, and its asymmetry small."""
 LONGEST_DELAY_NS = 10 * 1_000_000_000
 """An answer that took longer is no measurement."""
 
@@ -54,6 +57,12 @@ class Exchange:
     def delay_ns(self) -> int:
         """Time on the way, both ways."""
         return (self.t4_ns - self.t1_ns) - (self.t3_ns - self.t2_ns)
+
+    @property
+    def bound_ns(self) -> float:
+        """Twice the bound of the offset's error: the delay, however long the other end claims to
+        have taken to answer."""
+        return max(float(self.delay_ns), (1.0 - BELIEVED_PAUSE) * (self.t4_ns - self.t1_ns))
 
     @property
     def offset_ns(self) -> int:
@@ -84,7 +93,7 @@ class ExchangeFilter:
         self.counts: Counter[str] = Counter()
         """Exchanges by what became of them: used, settling, burst, negative, backwards, slow."""
         self._node, self._other = node, other
-        self._delays_ns: deque[int] = deque(maxlen=MEMORY_EXCHANGES)
+        self._delays_ns: deque[float] = deque(maxlen=MEMORY_EXCHANGES)
         self._last_ns: int | None = None
 
     def push(self, exchange: Exchange) -> Evidence | None:
@@ -96,10 +105,10 @@ class ExchangeFilter:
             self.counts[reason] += 1
             return None
         self._last_ns = exchange.t1_ns
-        self._delays_ns.append(exchange.delay_ns)
+        self._delays_ns.append(exchange.bound_ns)
         least_ns = min(self._delays_ns)
         usual_ns = statistics.median(self._delays_ns) - least_ns
-        excess_ns = exchange.delay_ns - least_ns
+        excess_ns = exchange.bound_ns - least_ns
         if len(self._delays_ns) < LEAST_KNOWN:
             self.counts["settling"] += 1
             return None
@@ -152,6 +161,7 @@ def fit_exchanges(t1: IntArray, t2: IntArray, t3: IntArray, t4: IntArray) -> Edg
     """
     delay = (t4 - t1) - (t3 - t2)
     usable = (delay >= 0) & (t4 >= t1) & (t3 >= t2)
+    delay = np.maximum(delay, np.ceil((1.0 - BELIEVED_PAUSE) * (t4 - t1)).astype(np.int64))
     t1, t2, t3, t4, delay = (column[usable] for column in (t1, t2, t3, t4, delay))
     if len(t1) < LEAST_EDGES:
         raise NotEnoughEvidence(f"{len(t1)} usable time exchanges; a line needs 3")

@@ -4,6 +4,7 @@ A session of N clocks needs about N pairs, not N²: once two clocks are tied to 
 they would say of each other is mostly known.
 """
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,11 +42,18 @@ def choose_pairs(
     for offer in offers:
         for clock in (offer.first, offer.second):
             group.setdefault(clock, clock)
-    left = list(offers)
+    # What a pair would tell only shrinks as others are measured, so that the first of the heap is
+    # the best as soon as its gain is that of the moment: not every pair is looked at every time.
+    heap = [(-gain_of(offer, group), offer.sigma_ns, k) for k, offer in enumerate(offers)]
+    heapq.heapify(heap)
     chosen: list[PairOffer] = []
-    while left and len(chosen) < num:
-        best = max(left, key=lambda offer: (gain_of(offer, group), -offer.sigma_ns))
-        left.remove(best)
+    while heap and len(chosen) < num:
+        _, sigma_ns, k = heapq.heappop(heap)
+        best = offers[k]
+        gain = gain_of(best, group)
+        if heap and (-gain, sigma_ns, k) > heap[0]:
+            heapq.heappush(heap, (-gain, sigma_ns, k))
+            continue
         chosen.append(best)
         mine, other = group[best.first], group[best.second]
         if mine is not other:

@@ -52,7 +52,14 @@ LOOSE = 10.0
 LARGEST_CI95_NS = 0.5 * NS_PER_S
 """A clock known no better is not locked."""
 
-FindingKind = Literal["jump", "no_jump", "source_stepped", "source_distrusted", "source_wide"]
+LEAP_TOLERANCE_NS = 1e6
+LEAP_AROUND_S = 60
+"""A step of UTC by one second within this of its midnight is a leap second."""
+DAY_S = 86_400
+
+FindingKind = Literal[
+    "jump", "no_jump", "leap_second", "source_stepped", "source_distrusted", "source_wide"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,8 @@ class Finding:
     """Something that evidence showed apart from the estimate."""
 
     kind: FindingKind
-    """jump: a clock stepped; no_jump: one told before was none; source_…: about a source."""
+    """jump: a clock stepped; no_jump: one told before was none; leap_second: UTC stepped, no clock
+    did; source_…: about a source."""
     clock: str
     """The clock."""
     source: str
@@ -235,6 +243,10 @@ class SessionClocks:
         """The groups of clocks that evidence ties together, each with its states."""
         return list(self._filters)
 
+    def group_of(self, clock: str) -> ClockFilter | None:
+        """The group of clocks that a clock is tied to; None: nothing was measured of it."""
+        return self._find(clock)
+
     def forget(self, clock: str) -> None:
         """A clock started anew: nothing that was known of it holds."""
         self._doubts = [doubt for doubt in self._doubts if clock not in doubt.without]
@@ -391,6 +403,11 @@ class SessionClocks:
         self, filter_: ClockFilter, held: Sequence[Evidence], trust: SourceTrust, size_ns: float
     ) -> list[Finding]:
         """A source shows a step: of the clock, or its own, or that is not known yet."""
+        if is_leap_second(held[-1], size_ns):
+            # Counted as POSIX does, UTC shows a second twice; no node's clock has moved.
+            filter_.step(UTC, -size_ns, sigma_ns=LOOSE * held[-1].sigma_ns)
+            trust.held.clear()
+            return [finding("leap_second", held[-1], clock=UTC, size_ns=-size_ns)]
         onset_ns = root_time(filter_, held[0])
         others = self._others(filter_, held[-1], size_ns=size_ns)
         if any(other.accepted_ns > onset_ns for other in others):
@@ -584,6 +601,14 @@ class SessionClocks:
             ):
                 self._weigh(doubt.without, sample, other)
         return findings
+
+
+def is_leap_second(evidence: Evidence, size_ns: float) -> bool:
+    """Whether a step of a clock against UTC is one of UTC: by one second, at its midnight."""
+    if evidence.first != UTC or abs(abs(size_ns) - NS_PER_S) > LEAP_TOLERANCE_NS:
+        return False
+    second = (evidence.t_second_ns - evidence.offset_ns) // NS_PER_S % DAY_S
+    return min(second, DAY_S - second) <= LEAP_AROUND_S
 
 
 def is_due(trust: SourceTrust, onset_ns: float) -> bool:

@@ -43,15 +43,25 @@ class Smoother:
         self._states.clear()
         self._smoothed = None
 
-    def at(self, clock: str, t_root_ns: int) -> tuple[int, float, float, FloatArray] | None:
+    def at(
+        self, clock: str, t_root_ns: int, *, against: str | None = None
+    ) -> tuple[int, float, float, FloatArray] | None:
         """A clock at an instant of the root's clock, by all evidence before and after it.
+
+        Args:
+            clock: any clock but the root.
+            t_root_ns: the instant.
+            against: the clock it is compared with; None: the root.
 
         Returns:
             The whole part of its offset (ns), the rest (ns), its skew (ppb), and the covariance
             of offset and skew, shape (2, 2); None where the instant lies outside what is kept, or
             the clock is not known.
         """
-        if not self._states or clock not in self._states[-1].index:
+        if not self._states or clock not in self._states[-1]:
+            return None
+        other = self._states[-1].root if against is None else against
+        if other not in self._states[-1]:
             return None
         times = [state.t_root_ns for state in self._states]
         k = bisect.bisect_right(times, t_root_ns) - 1
@@ -63,7 +73,13 @@ class Smoother:
         state.mean, state.covariance = (part.copy() for part in self._smoothed[k])
         since_s = (t_root_ns - state.t_root_ns) / NS_PER_S
         rest_ns, skew_ppb = state.offset(clock, since_s=since_s)
-        return state.bases[clock], rest_ns, skew_ppb, state.spread(clock, since_s=since_s)
+        other_ns, other_ppb = state.offset(other, since_s=since_s)
+        return (
+            state.bases[clock] - state.bases[other],
+            rest_ns - other_ns,
+            skew_ppb - other_ppb,
+            state.spread(clock, against=other, since_s=since_s),
+        )
 
     def _look_back(self) -> list[tuple[FloatArray, FloatArray]]:
         """Means and covariances of all kept states in hindsight, in time order."""

@@ -47,3 +47,16 @@ def test_a_bias_that_evidence_has_told_of_is_spread_evenly_no_longer() -> None:
     row = filter_.row("server", "a", None)
     filter_.update(row, 0.0, variance=1e4**2)
     assert max(filter_.bounded_shares("a", against="server")) < 0.05
+
+
+def test_a_source_that_learns_how_small_its_bias_is_tells_of_all_its_samples() -> None:
+    filter_ = ClockFilter("server", TCXO, t_root_ns=0)
+    filter_.add_clock("a", TCXO, base_ns=0, sigma_ns=1e7)
+    for sigma_ns in (6e6, 1e5):
+        filter_.add_bias("path", sigma_ns)
+        for _ in range(200):
+            row = filter_.row("server", "a", "path")
+            filter_.update(row, -filter_.expect(row)[0], variance=1e8)
+    assert filter_.spread("a")[0, 0] ** 0.5 == pytest.approx(1e5, rel=0.02)
+    filter_.add_bias("path", 3e5)
+    assert filter_.covariance[filter_.bias_index["path"]][-1] ** 0.5 == pytest.approx(3e5, rel=0.02)

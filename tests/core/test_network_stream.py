@@ -118,3 +118,17 @@ def test_a_hostile_answer_moves_no_further_than_half_its_delay() -> None:
     for shift in (-500, -250, 0, 250, 500):
         told = Exchange(t1_ns=0, t2_ns=500 + shift, t3_ns=600 + shift, t4_ns=1100)
         assert abs(told.offset_ns - honest.offset_ns) <= honest.delay_ns / 2
+
+
+def test_a_hostile_answer_cannot_make_its_path_look_short() -> None:
+    """One that claims to have held a question for nearly the whole trip states no better error."""
+    filter_ = ExchangeFilter(node="n", other="liar")
+    sample = None
+    for k in range(20):
+        t1 = k * S
+        held = Exchange(t1_ns=t1, t2_ns=t1, t3_ns=t1 + 999_000, t4_ns=t1 + 1_000_000)
+        sample = filter_.push(held) or sample
+    assert sample is not None
+    # The truth lies within half the trip, 500 µs, of the honest answer; so does the statement.
+    assert 2 * sample.bias_sigma_ns >= 500_000
+    assert abs(sample.offset_ns) <= 500_000

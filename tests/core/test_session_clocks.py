@@ -454,3 +454,45 @@ def test_one_odd_sample_that_a_sharper_source_denies_changes_no_interval() -> No
     state = clocks.at("n", EPOCH + 600 * S)
     assert state is not None
     assert state.ci95_ns < 1e4
+
+
+def test_a_leap_second_is_a_step_of_utc_and_of_no_clock() -> None:
+    clocks = SessionClocks(reference="ref")
+    midnight = EPOCH // S // 86_400 * 86_400 + 86_400 - EPOCH // S
+    findings = []
+    for t in range(midnight - 30, midnight + 30):
+        for node, offset in (("ref", 3 * S), ("n", -2 * S)):
+            # Since midnight UTC is a second behind what it would have been.
+            utc_back = S if t >= midnight else 0
+            findings += clocks.push(
+                Evidence(
+                    kind="hardware",
+                    source=f"pps/{node}",
+                    first=UTC,
+                    second=node,
+                    t_second_ns=EPOCH + t * S + offset,
+                    offset_ns=offset + utc_back,
+                    sigma_ns=1e3,
+                )
+            )
+    assert [(found.kind, found.clock) for found in findings] == [("leap_second", UTC)]
+    state = clocks.at("n", EPOCH + (midnight + 30) * S)
+    assert state is not None
+    assert state.offset_ns == pytest.approx(-5 * S, abs=3000)
+    utc = clocks.difference(UTC, "ref")
+    assert utc is not None
+    assert utc[0] == pytest.approx(4 * S, abs=3000)
+
+
+def test_choosing_among_thousands_of_pairs_looks_at_few_of_them_twice() -> None:
+    names = [f"n{k}" for k in range(60)]
+    offers = [
+        PairOffer(first=a, second=b, sigma_ns=1e6)
+        for k, a in enumerate(names)
+        for b in names[k + 1 :]
+    ]
+    chosen = choose_pairs(offers, [], num=59)
+    tied = {names[0]}
+    for _ in names:
+        tied |= {c for o in chosen if {o.first, o.second} & tied for c in (o.first, o.second)}
+    assert tied == set(names)

@@ -39,6 +39,8 @@ def test_a_lines_coverage_and_false_jumps_are_counted() -> None:
         errors_ns=np.array([1.0, 3.0]),
         halves_ns=np.array([2.0, 2.0]),
         is_blind=np.zeros(2, np.bool_),
+        later_errors_ns=np.array([]),
+        later_halves_ns=np.array([]),
         findings=((10.0, told),),
         jump_samples=None,
     )
@@ -106,6 +108,8 @@ def test_seconds_of_which_no_sample_could_tell_are_counted_apart() -> None:
         errors_ns=np.array([1.0, 50.0, 50.0, 1.0]),
         halves_ns=np.array([2.0, 2.0, 60.0, 2.0]),
         is_blind=np.array([False, True, False, False]),
+        later_errors_ns=np.array([]),
+        later_halves_ns=np.array([]),
         findings=(),
         jump_samples=2,
     )

@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 
 from coeval.evidence import SERVER
+from coeval.interval import NORMAL_95
 from coeval.network import ExchangeFilter
 from coeval.oscillators import CLASSES
-from coeval.session_clocks import Finding, SessionClocks
+from coeval.session_clocks import Finding, SessionClocks, whole_offset
+from coeval.smoothing import Smoother
 from coeval_lab.bench.bars import Bar
+from coeval_lab.bench.clock_cost import cost_rows
 from coeval_lab.bench.report import Page
 from coeval_lab.bench.time_baselines import BASELINES
-from coeval_lab.simulation.crystal import CRYSTALS, PI
+from coeval_lab.simulation.crystal import CRYSTALS, PI, USB
 from coeval_lab.simulation.scenario import SOURCES, Scenario, SimulatedSession
 from coeval_lab.simulation.stamps import BUSY_WIFI, QUIET_LAN, UNEVEN_LAN, Path
 
@@ -51,6 +54,22 @@ FAULTS = (
     ),
 )
 NO_PULSES_AT_ALL = replace(FAULTS[0], name="no GPS at all on n", no_pulses=(0.0, 1e9))
+GPS_LOST_FOR_GOOD = Scenario(
+    name="GPS lost for good at 120 s, usb",
+    crystal=USB,
+    seconds=600.0,
+    no_pulses=(120.0, 1e9),
+)
+NO_PULSES_BUSY = replace(NO_PULSES_AT_ALL, name="no GPS on n, busy wifi", path=BUSY_WIFI)
+LIE, JUMP = FAULTS[3], FAULTS[4]
+MIXED = (LIE, JUMP, GPS_LOST_FOR_GOOD, NO_PULSES_BUSY)
+"""Where no source alone is the best all the time."""
+HINDSIGHT = (FAULTS[0], FAULTS[1], GPS_LOST_FOR_GOOD)
+"""Scenarios that are also told in hindsight."""
+CANNOT_TELL = {
+    (LIE.name, "hardware"): "a clock that steps and a PPS that does look the same to PPS alone"
+}
+"""Lines whose interval no estimator could get right, and why: shown, not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +86,7 @@ class Plan:
     """Runs of each network path beside the baselines."""
 
 
-FULL = Plan(seed=1, calm_runs=340, fault_runs=120, path_runs=120)
+FULL = Plan(seed=1, calm_runs=400, fault_runs=300, path_runs=120)
 QUICK = Plan(seed=1, calm_runs=12, fault_runs=6, path_runs=6)
 
 
@@ -117,14 +136,36 @@ PAGE = Page(
         "jumps_found",
         "samples_to_jump",
         "samples_to_jump_max",
+        "coverage95_with_blind",
+        "blind_s",
+        "us_per_sample",
+        "pairs",
+        "pairs_chosen",
+        "choice_ms",
     ),
     names=("scenario", "source"),
     explanation=(
         "Simulated time: clocks, networks and errors as `coeval_lab.simulation` draws them, runs "
         f"of 300 s of which the first {WARM_UP_S:.0f} s are left out. `coverage95` is the share of "
         "seconds whose error lies in the stated 95% interval, `stated` the share of seconds for "
-        "which anything was stated (both %). A path's lines are node n against the server on the "
-        "same exchanges; the baselines are reimplemented from their documentation and labelled so."
+        "which anything was stated (both %). A run has one asymmetry of each path and one latency "
+        "of each sensor, and its seconds share them: from one draw of seeds to the next the "
+        "coverage of 300 runs moves by 1.3 points.\n\n"
+        "An interval can speak of what was measured until its moment, and of nothing later: from a "
+        "jump until the first sample that was taken after it, no evidence of it exists. Those "
+        "seconds (`blind_s` a run) are left out of `coverage95` and counted in "
+        "`coverage95_with_blind`; every second after the first such sample counts, before the jump "
+        "is told too. To PPS alone a PPS that steps and a clock that steps are the same "
+        "measurements; the line is in the table and its interval is not judged. Where nothing is "
+        "stated there is no interval to judge.\n\n"
+        "`joint, in hindsight` is what the smoother says of the same seconds when the run is over. "
+        "A path's lines are node n against the server on the same exchanges; there the interval "
+        "holds more than it says: it has to allow for the least delay lying wholly on one way, "
+        "which on `quiet-lan` it does not. The baselines are reimplemented from their "
+        "documentation and labelled so: chrony itself reads the system's clock, and could be run "
+        "on simulated exchanges only with clknetsim, which no registry has. `cost`: CPU time of a "
+        "sample in a filter of n nodes that all have PPS and exchanges, and of choosing the "
+        "content pairs to compare next, two a node."
     ),
     plot=plot_errors,
     caption="errors by scenario and source",
@@ -143,6 +184,10 @@ class Run:
     """Whether the clock had jumped and no sample taken after that was there yet, shape (n,)."""
     findings: tuple[tuple[float, Finding], ...]
     """What was found, with the instant."""
+    later_errors_ns: np.ndarray
+    """Errors in hindsight, second by second; empty where none was asked for."""
+    later_halves_ns: np.ndarray
+    """Half-widths of the intervals in hindsight."""
     jump_samples: int | None
     """Samples of the source that told a jump, from the jump on; None: no jump was told."""
 
@@ -152,7 +197,8 @@ def run(
 ) -> tuple[list[Row], list[Bar]]:
     """Every scenario with every choice of sources, the paths with the baselines, and the bars."""
     scenarios = [(scenario, plan.calm_runs) for scenario in CALM]
-    scenarios += [(scenario, plan.fault_runs) for scenario in (*FAULTS, NO_PULSES_AT_ALL)]
+    others = (*FAULTS, NO_PULSES_AT_ALL, GPS_LOST_FOR_GOOD, NO_PULSES_BUSY)
+    scenarios += [(scenario, plan.fault_runs) for scenario in others]
     paths = (QUIET_LAN, UNEVEN_LAN, BUSY_WIFI)
     rows: list[Row] = []
     spawned = multiprocessing.get_context("spawn")
@@ -170,6 +216,9 @@ def run(
             keep(found)
             rows += found
             say(f"done: {name}")
+    cost = cost_rows(plan.seed)
+    keep(cost)
+    rows += cost
     return rows, bars_of(rows)
 
 
@@ -182,7 +231,21 @@ def scenario_rows(scenario: Scenario, runs: int, first_seed: int) -> list[Row]:
             for seed in range(first_seed, first_seed + runs)
         ]
         rows.append(row_of(scenario, name, lives))
+        if name == "joint" and scenario in HINDSIGHT:
+            rows.append(
+                row_of(scenario, "joint, in hindsight", [in_hindsight(each) for each in lives])
+            )
     return rows
+
+
+def in_hindsight(life: Run) -> Run:
+    """The run as it is told when it is over."""
+    return replace(
+        life,
+        errors_ns=life.later_errors_ns,
+        halves_ns=life.later_halves_ns,
+        is_blind=np.zeros(len(life.later_errors_ns), np.bool_),
+    )
 
 
 def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
@@ -205,6 +268,8 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
         jumped_ns = {node: session.reads(node, at)[0] for node in ("ref", "n")}
     jump_samples: int | None = None
     has_seen = False
+    smoother = Smoother() if scenario in HINDSIGHT and len(sources) > 1 else None
+    asked: list[tuple[int, int]] = []
     readings = zip(t_s, session.reads("ref", t_s), session.reads("n", t_s), strict=True)
     for second, ref_ns, n_ns in readings:
         while upcoming is not None and upcoming[0] <= second:
@@ -218,18 +283,42 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
                     jump_samples = since_jump.get(found.source, 0)
             upcoming = next(arriving, None)
         state = clocks.at("n", ref_ns)
+        if smoother is not None and (filter_ := clocks.group_of("n")) is not None:
+            smoother.record(filter_)
+            if second >= WARM_UP_S:
+                asked.append((ref_ns - whole_offset(filter_, "ref"), n_ns - ref_ns))
         if state is not None and second >= WARM_UP_S:
             errors.append(state.offset_ns - (n_ns - ref_ns))
             halves.append(state.ci95_ns)
             has_jumped = scenario.jump_at_s is not None and second >= scenario.jump_at_s
             blind.append(has_jumped and not has_seen)
+    later = [] if smoother is None else looked_back(smoother, asked)
     return Run(
+        later_errors_ns=np.array([error for error, _ in later], np.float64),
+        later_halves_ns=np.array([half for _, half in later], np.float64),
         errors_ns=np.array(errors, np.float64),
         halves_ns=np.array(halves, np.float64),
         is_blind=np.array(blind, np.bool_),
         findings=tuple(findings),
         jump_samples=jump_samples,
     )
+
+
+def looked_back(smoother: Smoother, asked: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
+    """Errors and half-widths in hindsight.
+
+    Args:
+        smoother: has the states of all seconds.
+        asked: instants of the root, and the true offset (n − ref) there.
+    """
+    found = []
+    for t_root_ns, truth_ns in asked:
+        told = smoother.at("n", t_root_ns, against="ref")
+        if told is not None:
+            whole_ns, rest_ns, _, spread = told
+            half_ns = NORMAL_95 * math.sqrt(spread[0, 0])
+            found.append((float(whole_ns - truth_ns) + rest_ns, half_ns))
+    return found
 
 
 def row_of(scenario: Scenario, source: str, lives: Sequence[Run]) -> Row:
@@ -337,7 +426,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
     """How the promises stand."""
     by_name = {(row["scenario"], row["source"]): row for row in rows}
     names = list(dict.fromkeys(row["scenario"] for row in rows if "stated" in row))
-    bars = [joint_bar(by_name, names), coverage_bar(by_name, names)]
+    bars = [joint_bar(by_name, names), mixed_bar(by_name), coverage_bar(by_name, names)]
     pps = [by_name[scenario.name, "hardware"] for scenario in CALM]
     bars.append(
         Bar(
@@ -356,7 +445,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
             met=quiet["median_s"] <= 100e-6,
         )
     )
-    jump = [by_name[FAULTS[4].name, source] for source in CHOICES]
+    jump = [by_name[JUMP.name, source] for source in CHOICES]
     bars.append(
         Bar(
             name="jump of 50 ms, samples until it is told (median; share found)",
@@ -417,17 +506,42 @@ def joint_bar(by_name: dict[tuple[str, str], Row], names: Sequence[str]) -> Bar:
     )
 
 
+def mixed_bar(by_name: dict[tuple[str, str], Row]) -> Bar:
+    """All evidence against each source alone, where none of them is the best all the time."""
+    ratios = {}
+    for scenario in MIXED:
+        alone = [by_name[scenario.name, source]["rms_s"] for source in SOURCES]
+        best = min(rms for rms in alone if rms is not None)
+        ratios[scenario.name] = by_name[scenario.name, "joint"]["rms_s"] / best
+    return Bar(
+        name="joint RMS over the best single source's, mixed rows",
+        wanted="< 1",
+        got="; ".join(f"{name}: {ratio:.3f}" for name, ratio in ratios.items()),
+        met=max(ratios.values()) < 1.0,
+    )
+
+
 def coverage_bar(by_name: dict[tuple[str, str], Row], names: Sequence[str]) -> Bar:
     """How often intervals hold the truth."""
     outside = {
         f"{name}, {source}": by_name[name, source]["coverage95"]
         for name in names
         for source in CHOICES
-        if not 93.0 <= (by_name[name, source]["coverage95"] or 0.0) <= 97.0
+        if by_name[name, source]["stated"] > 0
+        and (name, source) not in CANNOT_TELL
+        and not 93.0 <= by_name[name, source]["coverage95"] <= 97.0
     }
+    shown = [
+        f"{name}, {source}: {by_name[name, source]['coverage95']} (not judged: {why})"
+        for (name, source), why in CANNOT_TELL.items()
+    ]
     return Bar(
         name="95% interval covers",
         wanted="93–97% in every row",
-        got="; ".join(f"{key}: {value}" for key, value in outside.items()) or "in every row",
+        got="; ".join(
+            [*(f"{key}: {value}" for key, value in outside.items()), *shown]
+            if outside
+            else ["in every row", *shown]
+        ),
         met=not outside,
     )
