@@ -288,12 +288,12 @@ class SessionClocks:
 
         One sample that is off by more than a clock may be to be used is more likely a wrong match.
         """
-        seen = trust.seen_step(least_num=1)
+        seen = trust.seen_step(least_ns=JUMP_NS, least_num=1)
         if seen is None or seen.sigmas < GATE_SIGMAS:
             return None
         last_ns = trust.recent[-1][1]
         is_denied = abs(last_ns - seen.size_ns) > abs(last_ns)
-        if is_denied or not JUMP_NS < abs(seen.size_ns) < LARGEST_CI95_NS:
+        if is_denied or abs(seen.size_ns) > LARGEST_CI95_NS:
             return None
         since_ns = trust.recent[-seen.num][0].t_second_ns
         filter_ = self._find(trust.recent[-1][0].second)
@@ -369,8 +369,8 @@ class SessionClocks:
 
     def _look_for_step(self, filter_: ClockFilter, trust: SourceTrust) -> list[Finding]:
         """See whether the latest samples of a source, each hardly odd, together show a step."""
-        seen = trust.seen_step()
-        if seen is None or seen.nats < STEP_NATS or abs(seen.size_ns) <= JUMP_NS:
+        seen = trust.seen_step(least_ns=JUMP_NS)
+        if seen is None or seen.nats < STEP_NATS:
             return []
         samples = [sample for sample, _, _ in list(trust.recent)[-seen.num :]]
         if any(self._num_used[clock] < SAMPLES_OF_TIE for clock in trust.clocks):

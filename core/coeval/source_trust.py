@@ -85,15 +85,18 @@ class SourceTrust:
         self._misses.clear()
         self.scale = min(max(1.0, self.scale * max(one_sigma, LEAST_STEP)), LARGEST_SCALE)
 
-    def seen_step(self, *, least_num: int = 2) -> SeenStep | None:
+    def seen_step(self, *, least_ns: float, least_num: int = 2) -> SeenStep | None:
         """The step that the latest samples show most clearly, if they agree on one.
 
         What a filter did not expect of one sample has nothing to do with what it did not expect
         of the next, so that misses of the same sign add up to a step's likelihood ratio.
 
         Args:
+            least_ns: a step of no more than this is none.
             least_num: so many samples at least; with 1, a single one that is off is enough.
         """
+        if max((abs(miss_ns) for _, miss_ns, _ in self.recent), default=0.0) <= least_ns:
+            return None  # nearly always, and cheap
         best: SeenStep | None = None
         latest = [(miss_ns, variance) for _, miss_ns, variance in reversed(self.recent)]
         for num in range(least_num, len(latest) + 1):
@@ -106,7 +109,7 @@ class SourceTrust:
                 math.log(density((miss - size) * per) / density(miss * per))
                 for miss, size, per in sigmas
             )
-            if best is None or nats > best.nats:
+            if abs(size_ns) > least_ns and (best is None or nats > best.nats):
                 best = SeenStep(num=num, size_ns=size_ns, sigma_ns=weight**-0.5, nats=nats)
         return best
 

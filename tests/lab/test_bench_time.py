@@ -9,15 +9,19 @@ import pytest
 
 from coeval.evidence import SERVER
 from coeval.session_clocks import Finding
+from coeval_lab.bench.clock_cost import cost_row
 from coeval_lab.bench.clocks import (
     CALM,
+    CHOICES,
     FAULTS,
+    NO_PULSES_BUSY,
     Run,
     error_columns,
     path_rows,
     plan_of,
     row_of,
     scenario_rows,
+    seen_by,
     simulate,
 )
 from coeval_lab.bench.time_baselines import BASELINES, Estimator
@@ -64,7 +68,8 @@ def test_a_baseline_finds_an_offset_with_our_sign(make: type[Estimator]) -> None
 
 
 def test_rows_have_the_promised_keys_and_are_json() -> None:
-    rows = [*scenario_rows(SHORT, 2, 1), *path_rows(QUIET_LAN, 1, 1)]
+    rows = [row for source in CHOICES for row in scenario_rows(SHORT, source, 2, 1)]
+    rows += path_rows(QUIET_LAN, 1, 1)
     assert [row["source"] for row in rows[:4]] == ["hardware", "network", "content", "joint"]
     for row in rows:
         assert set(row) >= {
@@ -115,3 +120,22 @@ def test_seconds_of_which_no_sample_could_tell_are_counted_apart() -> None:
     )
     row = row_of(replace(SHORT, jump_at_s=70.0), "content", [life])
     assert (row["coverage95"], row["coverage95_with_blind"], row["blind_s"]) == (100.0, 75.0, 1.0)
+
+
+@pytest.mark.parametrize("source", list(CHOICES))
+def test_a_source_alone_sees_the_same_whatever_happens_to_the_others(source: str) -> None:
+    for scenario in (*FAULTS, NO_PULSES_BUSY):
+        whole = replace(scenario, seconds=160.0)
+        both = [
+            list(SimulatedSession(each, seed=3).evidence(CHOICES[source]))
+            for each in (whole, seen_by(whole, source))
+        ]
+        assert both[0] == both[1]
+    alike = {seen_by(scenario, "content") for scenario in (CALM[1], FAULTS[0], FAULTS[1])}
+    assert len(alike) == 1
+
+
+def test_a_session_s_cost_and_its_pairs_are_told() -> None:
+    row = cost_row(6, seed=1)
+    assert (row["pairs"], row["pairs_chosen"]) == (15, 12)
+    assert row["us_per_sample"] > 0
