@@ -20,6 +20,8 @@ from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.replay import Reading
 from coeval_edge.sources.errors import SourceUnusable
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
+from coeval_edge.sources.iio import open_iio
+from coeval_edge.sources.iio_device import IioConfig
 from coeval_edge.sources.journal import JournalConfig, JournalSource
 from coeval_edge.sources.microphone import MicrophoneConfig, open_microphone
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
@@ -72,6 +74,8 @@ class SourcesConfig:
 
     file: Mapping[str, FileTailConfig] = field(default_factory=dict)
     """Files that something appends lines to."""
+    iio: Mapping[str, IioConfig] = field(default_factory=dict)
+    """Sensors of the kernel's industrial I/O."""
     journal: Mapping[str, JournalConfig] = field(default_factory=dict)
     """Messages of systemd's journal."""
     mqtt: Mapping[str, MqttTopicConfig] = field(default_factory=dict)
@@ -101,6 +105,8 @@ class SourcesConfig:
         """Name and modality of every stream, and what opens its source."""
         for name, tail in self.file.items():
             yield name, tail.modality, partial(FileTail, tail)
+        for name, sensor in self.iio.items():
+            yield name, "metadata", partial(open_iio, sensor)
         for name, journal in self.journal.items():
             yield name, journal.modality, partial(JournalSource, journal)
         for name, topic in self.mqtt.items():

@@ -32,6 +32,10 @@ MODULES = (
     *("videobuf2-vmalloc", "vivid node_types=0x1"),
     # a sound card: what is played on it is what it hears
     *("soundcore", "snd", "snd-timer", "snd-pcm", "snd-aloop pcm_substreams=1"),
+    # sensors: industrial I/O, and a hub whose other end is a program (uhid)
+    *("configfs", "industrialio", "kfifo_buf", "industrialio-triggered-buffer"),
+    *("industrialio-configfs", "industrialio-sw-trigger", "iio-trig-hrtimer", "hid", "uhid"),
+    *("hid-sensor-hub", "hid-sensor-iio-common", "hid-sensor-trigger", "hid-sensor-accel-3d"),
 )
 """Loaded in this order, each after what it depends on, with its parameters."""
 UNUSED = re.compile(

@@ -46,7 +46,8 @@ def build_image(folder: Path, *, machine: list[str]) -> GuestImage:
     code = Archive()
     code.tree(ROOT / "core" / "coeval", "node/coeval")
     code.tree(ROOT / "edge" / "coeval_edge", "node/coeval_edge")
-    code.file("node/agent.py", (HERE / "guest" / "agent.py").read_bytes())
+    for name in ("agent.py", "hid_sensor.py"):
+        code.file(f"node/{name}", (HERE / "guest" / name).read_bytes())
     code.file("init", (HERE / "guest" / "init").read_bytes(), mode=0o755)
     initrd = folder / "initrd"
     # The kernel unpacks archives one after the other, the later ones over the earlier.

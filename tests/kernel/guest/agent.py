@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hid_sensor import HidSensor
 from numpy.typing import NDArray
 
 from coeval.errors import CoevalError
@@ -32,6 +33,9 @@ from coeval_edge.sources.alsa_pcm import AlsaPcm, load_alsa
 from coeval_edge.sources.camera import CameraSource
 from coeval_edge.sources.errors import SourceSilent
 from coeval_edge.sources.gpio import GpioConfig, GpioSource, open_gpio
+from coeval_edge.sources.iio import IioSource, open_iio
+from coeval_edge.sources.iio_device import IioConfig, find_device
+from coeval_edge.sources.iio_polled import PolledIio
 from coeval_edge.sources.microphone import Microphone, MicrophoneConfig
 from coeval_edge.sources.pps import PpsConfig, PpsSource, open_pps
 from coeval_edge.sources.pps_device import PARAMS, SET_PARAMS, KernelPulse
@@ -46,6 +50,8 @@ ADJ_MAXERROR, ADJ_STATUS = 0x0004, 0x0010
 
 pps: dict[str, PpsSource] = {}
 gpio: dict[str, GpioSource] = {}
+hids: dict[str, HidSensor] = {}
+iios: dict[str, IioSource] = {}
 cameras: dict[str, tuple[CameraSource, V4l2Device]] = {}
 microphones: dict[str, tuple[Microphone, AlsaPcm]] = {}
 ttys: dict[str, tuple[int, int]] = {}
@@ -327,6 +333,59 @@ def set_control(path: str, control: str, value: int) -> None:
         os.close(fd)
 
 
+def hid_create(name: str) -> None:
+    """Plug a sensor hub in; its accelerometer becomes an IIO device soon."""
+    hids[name] = HidSensor()
+
+
+def await_path(path: str, timeout_s: float = 20.0) -> None:
+    """Until drivers have made a file."""
+    end_s = time.monotonic() + timeout_s
+    while not Path(path).exists():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"no {path}")
+        time.sleep(0.05)
+
+
+def hid_report(name: str, rows: list[list[int]], gap_s: float = 0.0) -> list[int]:
+    """Readings of the accelerometer; the node's clock before each."""
+    sent_ns = []
+    for row in rows:
+        time.sleep(gap_s)
+        sent_ns.append(read_node_clock())
+        hids[name].report(row)
+    return sent_ns
+
+
+def hid_unplug(name: str) -> None:
+    hids.pop(name).close()
+
+
+def iio_open(name: str, is_polled: bool = False, **keys: Any) -> dict[str, Any]:
+    config = IioConfig(**keys)
+    if is_polled:
+        iios[name] = PolledIio(config, find_device(config.device, Path("/")))
+    else:
+        iios[name] = open_iio(config)
+    return {"timing": iios[name].timing.describe(), "units": dict(iios[name].units)}
+
+
+def iio_read(name: str, count: int, timeout_s: float = 10.0) -> dict[str, Any]:
+    """So many rows, or what came until the time is over."""
+    times: list[int] = []
+    rows: list[list[float]] = []
+    end_s = time.monotonic() + timeout_s
+    while len(rows) < count and (left_s := end_s - time.monotonic()) > 0:
+        for block in iios[name].read(min(left_s, 1.0)):
+            times += block.t_node_ns.tolist()
+            rows += block.values.tolist()
+    return {"t_node_ns": times, "rows": rows, "counts": iios[name].counts}
+
+
+def iio_close(name: str) -> None:
+    iios.pop(name).close()
+
+
 def clocks() -> dict[str, int]:
     """The node's clock now, and how far the others are from it."""
     return {
@@ -354,6 +413,10 @@ def say_synchronised(max_error_us: int | None) -> int | None:
 def write(path: str, *, text: str) -> None:
     """Write to a file of sysfs, as an administrator would."""
     Path(path).write_text(text)
+
+
+def read(path: str) -> str:
+    return Path(path).read_text()
 
 
 def chmod(path: str, mode: int) -> None:
@@ -406,7 +469,8 @@ DO: dict[str, Callable[..., Any]] = {
             play,
             unbind_in_use,
         ),
-        *(write, chmod, listing, tty_attach, tty_unplug, as_nobody),
+        *(hid_create, await_path, hid_report, hid_unplug, iio_open, iio_read, iio_close),
+        *(read, write, chmod, listing, tty_attach, tty_unplug, as_nobody),
     )
 }
 
