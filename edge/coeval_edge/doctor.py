@@ -4,50 +4,24 @@ In: the device's own /dev, /sys, /proc and /boot (or a copy of them). Out: findi
 each with the accuracy to expect and the next step. Nothing is done that could disturb a sensor.
 """
 
-import grp
 import gzip
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from coeval.time import NS_PER_S
 from coeval_edge.chrony import Tracking, ask_chrony
+from coeval_edge.doctor_finding import Finding, devices, listed, refused
+from coeval_edge.doctor_streams import examine_gnss, examine_iio, examine_journal, examine_ptp
 from coeval_edge.sources.alsa_pcm import load_alsa
 from coeval_edge.sources.errors import SourceUnfit, SourceUnusable
 from coeval_edge.sources.exposure import lateness
 from coeval_edge.sources.v4l2_camera import stamp_rule
 from coeval_edge.sources.v4l2_device import FORMATS, V4l2Device
 
-State = Literal["good", "poor", "absent"]
-
-GROUPS = {
-    "/dev/gpiochip": "gpio",
-    "/dev/video": "video",
-    "/dev/tty": "dialout",
-    "/dev/snd": "audio",
-}
-"""The group that Debian and Raspberry Pi OS give a kind of device."""
 STABLE_CLOCK_SOURCES = ("tsc", "arch_sys_counter")
 """Counters in the processor; others cost a bus access a reading, or stop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing about a device."""
-
-    topic: str
-    """What it is about."""
-    state: State
-    """good: use it; poor: it is there and something is missing; absent: it is not there."""
-    found: str
-    """What was found."""
-    accuracy: str
-    """How well it tells the time of things."""
-    advice: str
-    """What to do next; empty where nothing is to be done."""
 
 
 def examine(
@@ -62,36 +36,16 @@ def examine(
     return [
         *examine_pps(root),
         *examine_gpio(root),
+        examine_gnss(root),
         examine_chrony(ask),
+        examine_ptp(root),
         *examine_cameras(root),
         *examine_audio(root),
-        examine_iio(root),
+        *examine_iio(root),
         *examine_serial(root),
+        examine_journal(root),
         examine_clock_source(root),
     ]
-
-
-def devices(root: Path, pattern: str) -> list[Path]:
-    """Device files by pattern below /dev, in order."""
-    return sorted((root / "dev").glob(pattern))
-
-
-def refused(device: Path, root: Path) -> str | None:
-    """What to do where this user may not use a device; None where he may."""
-    if os.access(device, os.R_OK | os.W_OK):
-        return None
-    shown = "/" + str(device.relative_to(root))
-    group = next((g for start, g in GROUPS.items() if shown.startswith(start)), None)
-    try:
-        group = group or grp.getgrgid(device.stat().st_gid).gr_name
-    except (KeyError, OSError):
-        group = group or "its"
-    return f"this user may not use it: sudo usermod -aG {group} $USER, then log in again"
-
-
-def listed(found: list[Path], root: Path) -> str:
-    """Devices for people."""
-    return ", ".join("/" + str(path.relative_to(root)) for path in found)
 
 
 def examine_pps(root: Path) -> Iterator[Finding]:
@@ -295,29 +249,6 @@ def examine_audio(root: Path, *, load: Callable[[], object] = load_alsa) -> Iter
             accuracy="none",
             advice="fine where there is none; else plug in a USB microphone",
         )
-
-
-def examine_iio(root: Path) -> Finding:
-    """Sensors of the kernel's industrial I/O."""
-    found = []
-    for device in sorted((root / "sys/bus/iio/devices").glob("iio:device*")):
-        name_file = device / "name"
-        found.append(name_file.read_text().strip() if name_file.is_file() else device.name)
-    if not found:
-        return Finding(
-            topic="IIO sensors",
-            state="absent",
-            found="none",
-            accuracy="none",
-            advice="fine where there is none; an IMU on I²C needs its overlay or driver",
-        )
-    return Finding(
-        topic="IIO sensors",
-        state="good",
-        found=", ".join(found),
-        accuracy="below 1 ms by buffer stamps; 0.1 to 5 ms by polling",
-        advice="",
-    )
 
 
 def examine_serial(root: Path) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from coeval.cli import main
 from coeval_edge.chrony import Tracking
 from coeval_edge.doctor import Finding, examine, examine_audio, examine_cameras, kernel_option
+from coeval_edge.doctor_streams import examine_gnss, examine_iio, examine_journal, examine_ptp
+from coeval_edge.ptp import PtpState
 from coeval_edge.sources.errors import SourceBusy, SourceUnfit
 from coeval_edge.sources.v4l2_device import StampKind
 
@@ -40,7 +43,7 @@ def by_topic(root: Path, tracking: Tracking | None = None) -> dict[str, Finding]
 
 def test_an_empty_device_is_told_what_to_do_about_everything_it_lacks(tmp_path: Path) -> None:
     findings = by_topic(tmp_path)
-    assert {"PPS", "GPIO", "chrony", "camera", "microphone", "IIO sensors", "clock source"} <= set(
+    assert {"PPS", "GPIO", "chrony", "camera", "microphone", "IIO sensor", "clock source"} <= set(
         findings
     )
     for finding in findings.values():
@@ -54,6 +57,12 @@ def test_what_a_well_equipped_device_has_is_named(tmp_path: Path) -> None:
     write(tmp_path, "dev/gpiochip0")
     write(tmp_path, "dev/snd/pcmC0D0c")
     write(tmp_path, "sys/bus/iio/devices/iio:device0/name", "mpu6050\n")
+    write(tmp_path, "dev/iio:device0")
+    write(tmp_path, "sys/bus/iio/devices/iio:device0/scan_elements/in_timestamp_type")
+    write(tmp_path, "sys/bus/iio/devices/iio:device0/buffer/enable")
+    write(tmp_path, "dev/serial/by-id/usb-u-blox_AG_GNSS_receiver-if00")
+    write(tmp_path, "run/systemd/journal/socket")
+    write(tmp_path, "run/log/journal/0123/system.journal")
     write(tmp_path, "dev/ttyUSB0")
     write(tmp_path, "sys/bus/usb-serial/devices/ttyUSB0/latency_timer", "1\n")
     clock = "sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -61,10 +70,68 @@ def test_what_a_well_equipped_device_has_is_named(tmp_path: Path) -> None:
     findings = by_topic(tmp_path, TRACKING)
     assert findings.pop("camera").state == "absent"  # no file can be one
     del findings["microphone"]  # depends on this machine's alsa-lib
+    assert findings.pop("PTP").state == "absent"  # below
     assert {finding.state for finding in findings.values()} == {"good"}
     assert findings["PPS"].found == "/dev/pps0 (pps@12.-1)"
     assert findings["chrony"].accuracy.startswith("within 6 ms")
-    assert findings["IIO sensors"].found == "mpu6050"
+    assert findings["IIO sensor"].found == "mpu6050 (iio:device0)"
+    assert findings["GNSS"].accuracy == "some µs of UTC with its pulse"
+    assert "u-blox" in findings["GNSS"].advice
+    assert findings["journal"].found == "/run/log/journal/0123/system.journal"
+
+
+def test_a_receiver_without_its_pulse_is_worth_a_wire(tmp_path: Path) -> None:
+    write(tmp_path, "dev/serial/by-id/usb-Prolific_GPS-if00-port0")
+    assert "wire its pulse" in examine_gnss(tmp_path).accuracy
+
+
+PTP_STATE = PtpState(
+    port_state="SLAVE",
+    timestamping="SOFTWARE",
+    grandmaster="0a1b2c.fffe.3d4e5f",
+    steps=2,
+    offset_ns=100,
+    measured_ns=1,
+    path_delay_ns=30_000.0,
+    utc_offset_s=37,
+    accuracy_ns=100,
+)
+
+
+def test_what_ptp4l_follows_is_named_with_the_bound_of_its_paths(tmp_path: Path) -> None:
+    finding = examine_ptp(tmp_path, ask=lambda: PTP_STATE)
+    assert (finding.state, finding.found) == ("good", "ptp4l follows 0a1b2c.fffe.3d4e5f")
+    assert finding.accuracy == "30 µs of its master at most"
+    master = examine_ptp(tmp_path, ask=lambda: replace(PTP_STATE, port_state="MASTER"))
+    assert (master.state, master.found) == ("poor", "follows nobody (port is MASTER)")
+
+
+def test_a_ptp_clock_without_ptp4l_and_a_ptp4l_that_is_mute_say_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path, "dev/ptp0")
+    write(tmp_path, "sys/class/ptp/ptp0/clock_name", "bcm_phy_ptp\n")
+    finding = examine_ptp(tmp_path)
+    assert finding.found == "/dev/ptp0 (bcm_phy_ptp), but no ptp4l"
+    assert "apt install linuxptp" in finding.advice
+    write(tmp_path, "sys/class/ptp/ptp0/clock_name", "KVM virtual PTP\n")
+    assert "refclock PHC /dev/ptp0" in examine_ptp(tmp_path).advice
+    write(tmp_path, "var/run/ptp4l")
+    mute = examine_ptp(tmp_path, ask=lambda: None)
+    assert (mute.state, mute.found) == ("poor", "ptp4l runs, but does not answer")
+
+
+def test_a_sensor_without_a_stamped_buffer_is_polled(tmp_path: Path) -> None:
+    write(tmp_path, "sys/bus/iio/devices/iio:device1/name", "ads1015\n")
+    (finding,) = examine_iio(tmp_path)
+    assert finding.found == "ads1015 (iio:device1), no stamped buffer: polled"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every journal and set up every sensor")
+def test_a_sensor_and_a_journal_that_this_user_may_not_use_name_the_group(tmp_path: Path) -> None:
+    write(tmp_path, "sys/bus/iio/devices/iio:device0/scan_elements/in_timestamp_type")
+    write(tmp_path, "sys/bus/iio/devices/iio:device0/buffer/enable").chmod(0o444)
+    assert "give the group iio" in next(examine_iio(tmp_path)).advice
+    write(tmp_path, "run/log/journal/0123/system.journal").chmod(0)
+    assert "usermod -aG systemd-journal" in examine_journal(tmp_path).advice
 
 
 class Camera:

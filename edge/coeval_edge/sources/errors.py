@@ -40,6 +40,7 @@ BY_CODE: dict[int, type[SourceUnusable]] = {
     errno.ENXIO: SourceAbsent,
     errno.EACCES: SourceForbidden,
     errno.EPERM: SourceForbidden,
+    errno.EROFS: SourceForbidden,
     errno.EBUSY: SourceBusy,
     errno.ENOTTY: SourceUnfit,
     errno.EINVAL: SourceUnfit,
