@@ -3,16 +3,21 @@
 Sign: offset = node − reference; positive: the node is fast.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coeval.align import NodeEstimate
+from coeval.interval import NORMAL_95
+from coeval.oscillators import UNKNOWN as UNKNOWN_CLASS
+from coeval.oscillators import OscillatorClass
 from coeval.time import NS_PER_S, NodeNs, RefNs
 
 LONGEST_HOLDOVER_S = 60.0
 """A clock that could not be estimated for so long is no longer stated."""
 HOLDOVER_PPM = 5.0
-"""Growth of the interval while nothing confirms it: a crystal's change of rate as it warms up."""
+"""Growth of the interval while nothing confirms it, of a clock of which it is not said what kind it
+is: a crystal's change of rate as it warms up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +56,23 @@ class NodeClock:
         return t_ref_ns
 
     def statement(
-        self, node: str, *, reference: str, t_ref_ns: RefNs, now_s: float
+        self,
+        node: str,
+        *,
+        reference: str,
+        t_ref_ns: RefNs,
+        now_s: float,
+        oscillators: Sequence[OscillatorClass] = (UNKNOWN_CLASS,),
     ) -> dict[str, object]:
-        """The payload of the node's clock topic; what is unknown is null."""
+        """The payload of the node's clock topic; what is unknown is null.
+
+        Args:
+            node: the node.
+            reference: the node whose clock is the timeline.
+            t_ref_ns: the instant of the timeline at which the clock is stated.
+            now_s: the aggregator's monotonic clock.
+            oscillators: the kinds of both nodes' clocks, as which the interval grows.
+        """
         offset_ns = self.offset_ns(t_ref_ns)
         stated: dict[str, object] = {
             "node": node,
@@ -76,7 +95,7 @@ class NodeClock:
         holdover_s = now_s - self.locked_s
         ci95_s = None
         if known.ci95_ns is not None:
-            ci95_s = known.ci95_ns / NS_PER_S + holdover_s * HOLDOVER_PPM * 1e-6
+            ci95_s = (known.ci95_ns + holdover_ns(holdover_s, oscillators)) / NS_PER_S
             if known.skew_ci95_ppb is not None:
                 away_s = abs(t_ref_ns - known.line.t0_ref_ns) / NS_PER_S
                 ci95_s += away_s * known.skew_ci95_ppb * 1e-9
@@ -91,6 +110,13 @@ class NodeClock:
             ],
             "holdover_s": round(holdover_s, 3),
         }
+
+
+def holdover_ns(holdover_s: float, oscillators: Sequence[OscillatorClass]) -> float:
+    """By how much a 95% interval has grown since the clock was last confirmed."""
+    if UNKNOWN_CLASS in oscillators:
+        return holdover_s * HOLDOVER_PPM * 1e3
+    return NORMAL_95 * math.sqrt(sum(each.wander(holdover_s) for each in oscillators))
 
 
 UNKNOWN = NodeClock(status="unsure", known=None, locked_s=None)

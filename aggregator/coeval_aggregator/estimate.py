@@ -1,6 +1,6 @@
 """From the rings to an estimate of every node's clock: the one place that calls the aligner."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from coeval.align import SessionEstimate, StreamTrack, align_tracks
@@ -31,6 +31,7 @@ def estimate_clocks(
     max_offset_s: float,
     t_ref_ns: int,
     evidence: Sequence[PairLine] = (),
+    pairs: Collection[tuple[str, str]] | None = None,
 ) -> SessionEstimate:
     """Offset and skew of every node against the reference node; positive: the node is fast.
 
@@ -40,6 +41,7 @@ def estimate_clocks(
         max_offset_s: how far from equal stamps content is searched.
         t_ref_ns: the instant of the reference at which offsets are stated.
         evidence: lines from hardware and network evidence.
+        pairs: the pairs of nodes whose content to compare; None: all.
 
     Raises:
         NotEnoughEvidence: nothing to compare the reference with.
@@ -60,6 +62,7 @@ def estimate_clocks(
         tracks,
         reference=reference,
         evidence=evidence,
+        pairs=pairs,
         max_offset_s=max_offset_s,
         t0_ref_ns=t_ref_ns,
     )

@@ -141,14 +141,19 @@ class EvidenceBook:
 
     def facts(self) -> dict[str, object]:
         """What the aggregator tells of its evidence; `utc`: reference node − UTC."""
-        utc = self.clocks.difference(UTC, self.clocks.reference)
         return {
             "samples": dict(self.counts),
             "filter": dict(self.clocks.counts),
-            "utc": None
-            if utc is None
-            else {"offset_s": utc[0] / NS_PER_S, "ci95_s": utc[1] / NS_PER_S},
+            "utc": self.utc_of(self.clocks.reference),
         }
+
+    def utc_of(self, node: str) -> dict[str, float] | None:
+        """A node's clock − UTC at the latest instant, and the 95% half-width; None: nothing ties
+        the two."""
+        utc = self.clocks.difference(UTC, node)
+        if utc is None:
+            return None
+        return {"offset_s": utc[0] / NS_PER_S, "ci95_s": utc[1] / NS_PER_S}
 
     def _evidence(self, node: str, sample: TimeSample) -> Iterator[Evidence]:
         match sample:

@@ -196,6 +196,7 @@ class Aggregator:
                         snapshot.tracks,
                         reference=snapshot.reference,
                         evidence=snapshot.lines,
+                        pairs=snapshot.pairs,
                         t_ref_ns=snapshot.t_ref_ns,
                         max_offset_s=self.config.max_offset_s,
                     )
@@ -248,7 +249,9 @@ class Aggregator:
         """Take over a finished estimate; one that failed changes nothing."""
         failure = estimate.exception()
         if failure is None:
-            self.session.apply(estimate.result().nodes, now_s=now_s)
+            found = estimate.result()
+            self.session.note_pairs(found.pairs, found.contradictions)
+            self.session.apply(found.nodes, now_s=now_s)
             return
         if isinstance(failure, NotEnoughEvidence):
             logger.debug("no estimate reason=%s", failure)

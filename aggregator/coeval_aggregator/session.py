@@ -6,14 +6,16 @@ Whatever comes in, nothing is raised: what cannot be used is dropped, counted an
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from coeval.align import NodeEstimate
+from coeval.align import NodeEstimate, PairEstimate
 from coeval.errors import BadBlock, BadConfig
+from coeval.evidence import is_node
 from coeval.evidence_wire import decode_evidence
 from coeval.hops import HOP_NS
-from coeval.placing import PairLine
+from coeval.oscillators import CLASSES
+from coeval.placing import Contradiction, PairLine
 from coeval.session_clocks import Finding
 from coeval.time import NS_PER_S, NodeNs, RefNs
 from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
@@ -32,9 +34,12 @@ from coeval_aggregator.descriptors import (
 from coeval_aggregator.estimate import TrackSnapshot
 from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.ingest import StreamIngest, decode_for_alignment
+from coeval_aggregator.pair_book import PairBook
 
 logger = logging.getLogger(__name__)
 
+MOST_OSCILLATORS = 10_000
+"""Nodes beyond this many keep the unknown class: names are free to invent."""
 MAX_KEPT_DESCRIPTORS = 4
 """Descriptors of different runs kept of one stream, while it is open whose blocks count."""
 
@@ -65,6 +70,8 @@ class SessionSnapshot:
     """What hardware and network say of the nodes' clocks."""
     t_ref_ns: RefNs
     """The newest instant of the timeline: offsets are stated there."""
+    pairs: set[tuple[str, str]] | None
+    """The pairs of nodes whose content to compare; None: all."""
 
 
 @dataclass(slots=True)
@@ -104,6 +111,8 @@ class Session:
         self._told_unknown: set[str] = set()
         self._num_jumps: dict[str, int] = {}
         self._ticks = TickSource(tick_s=config.tick_s, wait_s=config.tick_wait_s)
+        self._pairs = PairBook()
+        self._contradictory: set[tuple[str, str, str]] = set()
         self._outbox: list[Outgoing] = []
 
     def take_outbox(self) -> list[Outgoing]:
@@ -179,8 +188,39 @@ class Session:
         if len(nodes) < 2 and not lines:
             return None
         return SessionSnapshot(
-            reference=self.reference, tracks=tracks, lines=lines, t_ref_ns=self._latest_ref_ns()
+            reference=self.reference,
+            tracks=tracks,
+            lines=lines,
+            t_ref_ns=self._latest_ref_ns(),
+            pairs=self._pairs.choose(sorted(nodes), self.evidence.clocks.filters()),
         )
+
+    def note_pairs(
+        self, pairs: Sequence[PairEstimate], contradictions: Sequence[Contradiction]
+    ) -> None:
+        """Take over what single pairs told, and tell of those that do not fit the others, once."""
+        self._pairs.note(pairs)
+        found = {(each.first, each.second, each.kind): each for each in contradictions}
+        for key in found.keys() - self._contradictory:
+            each = found[key]
+            logger.warning(
+                "evidence contradicts first=%s second=%s kind=%s miss_s=%.6f sigmas=%.1f",
+                *key,
+                each.miss_ns / NS_PER_S,
+                each.sigmas,
+            )
+            node, other = each.second, each.first
+            if not is_node(node):
+                node, other = other, node
+            self._tell(
+                "contradiction",
+                node,
+                against=other,
+                kind=each.kind,
+                miss_s=(1.0 if node == each.second else -1.0) * each.miss_ns / NS_PER_S,
+                sigmas=round(each.sigmas, 1),
+            )
+        self._contradictory = set(found)
 
     def apply(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:
         """Take over what the estimator found, and tell of every node's clock."""
@@ -205,8 +245,12 @@ class Session:
         t_ref_ns = self._latest_ref_ns()
         for node in sorted({node for node, _ in self._streams} | self.clocks.nodes()):
             statement = self.clocks[node].statement(
-                node, reference=self.reference, t_ref_ns=t_ref_ns, now_s=now_s
-            ) | {"sources": self.evidence.sources_of(node)}
+                node,
+                reference=self.reference,
+                t_ref_ns=t_ref_ns,
+                now_s=now_s,
+                oscillators=[self.evidence.clocks.oscillator(c) for c in (node, self.reference)],
+            ) | {"utc": self.evidence.utc_of(node), "sources": self.evidence.sources_of(node)}
             self._say(self._topics.clock(node), statement, retain=True)
 
     def _latest_ref_ns(self) -> RefNs:
@@ -350,6 +394,7 @@ class Session:
         where = f"state of {node}"
         value = parse_object(payload, where=where)
         boot_id = parse_boot(value.get("boot"), where=where)
+        self._note_oscillator(node, value.get("oscillator"), where=where)
         guard = self._guards.get(node)
         if guard is None:
             return
@@ -357,6 +402,21 @@ class Session:
             guard.went_offline(boot_id)
         else:
             guard.came_online(boot_id)
+
+    def _note_oscillator(self, node: str, name: object, *, where: str) -> None:
+        """Take over what kind of clock a node says that it has.
+
+        Raises:
+            BadBlock: there is no such kind.
+        """
+        if name is None:
+            return
+        if not isinstance(name, str) or name not in CLASSES:
+            raise BadBlock(
+                f"{where}: oscillator must be one of {', '.join(CLASSES)}, got {name!r:.60}"
+            )
+        if len(self.evidence.clocks.known_oscillators) < MOST_OSCILLATORS:
+            self.evidence.clocks.set_oscillator(check_node_id(node), CLASSES[name])
 
     def _record(self, node: str, stream: str) -> StreamRecord | None:
         """The stream's record, made where there is room; None: refused."""
@@ -381,6 +441,7 @@ class Session:
         self._num_jumps.pop(node, None)
         self.clocks.forget(node)
         self.evidence.forget(node)
+        self._pairs.forget(node)
         logger.info("node runs node=%s", node)
 
     def _tell_duplicates(self, node: str, guard: BootGuard) -> None:

@@ -150,6 +150,11 @@ class ClockFilter:
         self.bases[clock] = base_ns
         self._oscillators[clock] = oscillator
 
+    def set_oscillator(self, clock: str, oscillator: OscillatorClass) -> None:
+        """Say what kind of clock one of these is."""
+        self._oscillators[clock] = oscillator
+        self._flow = None
+
     def add_bias(self, source: str, sigma_ns: float, *, is_bounded: bool = False) -> None:
         """Add a source's bias, or take over what it now states.
 

@@ -193,6 +193,22 @@ class SessionClocks:
             return undone
         return self._weigh(filter_, evidence, trust)
 
+    def set_oscillator(self, clock: str, oscillator: OscillatorClass) -> None:
+        """Say what kind of clock one is."""
+        self._oscillators[clock] = oscillator
+        filter_ = self._find(clock)
+        if filter_ is not None:
+            filter_.set_oscillator(clock, oscillator)
+
+    @property
+    def known_oscillators(self) -> Mapping[str, OscillatorClass]:
+        """The kinds of the clocks of which it was said."""
+        return self._oscillators
+
+    def oscillator(self, clock: str) -> OscillatorClass:
+        """What kind of clock one is."""
+        return self._oscillators.get(clock, self._default)
+
     def at(self, clock: str, t_ref_ns: int) -> ClockState | None:
         """State of a clock at an instant of the reference; None: nothing ties the two."""
         filter_ = self._find(clock)
@@ -306,19 +322,16 @@ class SessionClocks:
     def _find(self, clock: str) -> ClockFilter | None:
         return next((f for f in self._filters if clock in f), None)
 
-    def _oscillator(self, clock: str) -> OscillatorClass:
-        return self._oscillators.get(clock, self._default)
-
     def _tie(self, evidence: Evidence) -> ClockFilter:
         """The filter of both clocks, made or joined where there is none yet."""
         first, second = self._find(evidence.first), self._find(evidence.second)
         t_first_ns = evidence.t_second_ns - evidence.offset_ns
         if first is None:
-            oscillator = self._oscillator(evidence.first)
+            oscillator = self.oscillator(evidence.first)
             first = ClockFilter(evidence.first, oscillator, t_root_ns=t_first_ns)
             self._filters.append(first)
         if second is None:
-            oscillator = self._oscillator(evidence.second)
+            oscillator = self.oscillator(evidence.second)
             second = ClockFilter(evidence.second, oscillator, t_root_ns=evidence.t_second_ns)
             self._filters.append(second)
         if first is second:

@@ -18,9 +18,12 @@ AGGREGATOR = "aggregator"
 LONGEST_ID_BYTES = 200
 """Keeps every topic far below MQTT's 65 535 bytes, and ids fit for file names."""
 
-EventKind = Literal["anomaly", "jump", "gap", "unrelated", "duplicate", "refused", "source"]
+EventKind = Literal[
+    "anomaly", "contradiction", "jump", "gap", "unrelated", "duplicate", "refused", "source"
+]
 """What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used, `source`
-evidence of time that is not what it claims."""
+evidence of time that is not what it claims, `contradiction` a loop of clocks that does not close.
+"""
 
 
 def check_id(value: str, *, what: str) -> str:

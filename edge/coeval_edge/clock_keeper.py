@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from coeval.broker_address import BrokerAddress
 from coeval.errors import BadConfig
@@ -38,6 +39,8 @@ Hand = Callable[[Sequence[TimeSample]], None]
 class TimeConfig:
     """What a live node measures of its clock."""
 
+    oscillator: Literal["usb", "pi", "tcxo", "unknown"] = "unknown"
+    """What kind of clock the device has: how fast it may wander while nothing is measured."""
     exchange: bool = True
     """Whether to exchange time with the aggregator over MQTT."""
     every_s: float = 1.0

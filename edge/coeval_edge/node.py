@@ -196,7 +196,11 @@ class Node:
                 boot_id=self.boot_id,
                 spool=spool,
                 descriptors=self._descriptors,
-                birth={"software": __version__, "streams": list(self._pipelines)},
+                birth={
+                    "software": __version__,
+                    "streams": list(self._pipelines),
+                    "oscillator": "unknown" if config.time is None else config.time.oscillator,
+                },
             )
             publisher.start()
             failure: CoevalError | None = None

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from coeval.align import Jump, NodeEstimate
+from coeval.oscillators import PI, TCXO, UNKNOWN
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
 from coeval_aggregator.clocks import HOLDOVER_PPM, LONGEST_HOLDOVER_S, ClockBook
 
@@ -104,3 +105,18 @@ def test_a_restarted_node_is_unknown_and_a_restarted_reference_voids_all() -> No
     made.forget("cam")
     assert made["wrist"].status == "unsure"
     assert made["cam"].status == "reference"
+
+
+def test_holdover_grows_as_the_clocks_kind_wanders() -> None:
+    made = book(("locked", 0.0))
+    grown = []
+    for kinds in ((TCXO, TCXO), (PI, TCXO), (PI, UNKNOWN)):
+        said = made["wrist"].statement(
+            "wrist", reference="cam", t_ref_ns=RefNs(0), now_s=50.0, oscillators=kinds
+        )
+        ci95_s = said["ci95_s"]
+        assert isinstance(ci95_s, float)
+        grown.append(ci95_s - 0.006)
+    # White 1.1 ns/√s and a walk of 0.25 ppb/√s for 50 s, of both clocks.
+    assert grown[0] == pytest.approx(1.96e-9 * (2 * (1.1**2 * 50 + 0.25**2 * 50**3 / 3)) ** 0.5)
+    assert grown[0] < grown[1] < grown[2] == pytest.approx(50 * HOLDOVER_PPM * 1e-6)

@@ -15,6 +15,7 @@ from coeval.evidence_wire import (
     encode_evidence,
 )
 from coeval.network import Exchange
+from coeval.placing import Contradiction
 from coeval.topics import Topics
 from coeval_aggregator import evidence_book
 from coeval_aggregator.config import AggregatorConfig
@@ -210,3 +211,111 @@ def test_invented_clocks_cost_bounded_memory_and_are_counted(
     assert book.counts["refused"] == 11
     book.take("cam", ptp_statement(40, 0, of="@ptp-3"))
     assert book.counts["refused"] == 11
+
+
+def test_the_clock_topic_says_where_utc_is_and_null_where_nothing_ties_to_it() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    for second in range(20):
+        send(session, "cam", [pps(second, 5 * S)], now_s=second)
+    session.clocks.set_reference("cam")
+    session.tell_clocks(now_s=20.0)
+    (told,) = [json.loads(m.payload) for m in session.take_outbox() if "/clock/" in m.topic]
+    assert told["utc"]["offset_s"] == pytest.approx(5 - 1_700_000_000, abs=1e-4)
+    assert 0 < told["utc"]["ci95_s"] < 1e-4
+    session = Session(AggregatorConfig(reference="cam"))
+    session.tell_clocks(now_s=0.0)
+    (told,) = [json.loads(m.payload) for m in session.take_outbox() if "/clock/" in m.topic]
+    assert told["utc"] is None
+
+
+def test_evidence_that_contradicts_the_rest_is_told_once() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    wrong = Contradiction(first="@utc", second="wrist", kind="hardware", miss_ns=5e8, sigmas=40.0)
+    for _ in range(2):
+        session.note_pairs((), (wrong,))
+    (told,) = events(session)
+    assert (told["event"], told["node"], told["against"]) == ("contradiction", "wrist", "@utc")
+    assert told["miss_s"] == 0.5
+    session.note_pairs((), ())
+    session.note_pairs((), (wrong,))
+    assert len(events(session)) == 1
+
+
+def state(session: Session, node: str, **facts: Any) -> None:
+    value = {"state": "online", "boot": f"{1:016x}", **facts}
+    session.handle(TOPICS.state(node), json.dumps(value).encode(), now_s=0.0)
+
+
+def test_a_node_says_what_kind_of_clock_it_has() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    state(session, "cam", oscillator="tcxo")
+    assert session.evidence.clocks.oscillator("cam").name == "tcxo"
+    state(session, "wrist")
+    assert session.evidence.clocks.oscillator("wrist").name == "unknown"
+    state(session, "wrist", oscillator="quartz")
+    assert session.counts["bad_state"] == 1
+
+
+def test_a_clock_whose_kind_is_told_late_wanders_by_it_from_then_on() -> None:
+    widths = []
+    for kind in ("usb", "tcxo"):
+        session = Session(AggregatorConfig(reference="cam"))
+        for second in range(60):
+            for node in ("cam", "wrist"):
+                send(session, node, [pps(second, 0)], now_s=second)
+        for node in ("cam", "wrist"):
+            state(session, node, oscillator=kind)
+        after = session.evidence.clocks.at("wrist", 260 * S)
+        assert after is not None
+        widths.append(after.ci95_ns)
+    assert widths[0] > 1.5 * widths[1]
+
+
+def good_session() -> Session:
+    """Two nodes with PPS, 30 s old."""
+    session = Session(AggregatorConfig(reference="cam"))
+    for second in range(30):
+        for node, ahead in (("cam", 0), ("wrist", 2 * S)):
+            send(session, node, [pps(second, ahead)], now_s=second)
+    session.take_outbox()
+    return session
+
+
+def exchange_at(second: int, *, claimed_ns: int) -> ExchangeSample:
+    """An exchange of `evil` with the server, which it claims to be `claimed_ns` ahead of."""
+    t1 = second * S
+    times = Exchange(
+        t1_ns=t1 + claimed_ns,
+        t2_ns=t1 + 400_000,
+        t3_ns=t1 + 450_000,
+        t4_ns=t1 + 850_000 + claimed_ns,
+    )
+    return ExchangeSample(other="@server", exchange=times)
+
+
+@pytest.mark.parametrize(
+    ("what", "samples", "counted"),
+    [
+        ("goes backwards", [pps(40, 0), pps(35, 0), pps(34, 0)], "backwards"),
+        ("stamps twice alike", [pps(40, 0), pps(40, 0)], "backwards"),
+        ("is years off", [pps(30 + k, (-1) ** k * 3 * 10**16) for k in range(8)], "pps"),
+        ("trades nonsense", [exchange_at(k, claimed_ns=k * 10**15) for k in range(20)], "exchange"),
+    ],
+)
+def test_a_node_whose_clock_is_absurd_is_counted_and_moves_no_other(
+    what: str, samples: list[Any], counted: str
+) -> None:
+    del what
+    session = good_session()
+    before = session.evidence.clocks.at("wrist", 30 * S)
+    for k, sample in enumerate(samples):
+        send(session, "evil", [sample], now_s=30.0 + k)
+        for node, ahead in (("cam", 0), ("wrist", 2 * S)):
+            send(session, node, [pps(30 + k, ahead)], now_s=30.0 + k)
+    after = session.evidence.clocks.at("wrist", (30 + len(samples)) * S)
+    assert before is not None
+    assert after is not None
+    assert abs(after.offset_ns - 2 * S) <= 2_000
+    assert after.is_locked
+    assert session.evidence.counts[counted] > 0
+    assert {told["node"] for told in events(session)} <= {"evil"}
