@@ -60,9 +60,21 @@ LATENCY_NS = 5.5e6
 """Content is stamped when it happens, give or take this (1 σ): two streams agree to 8 ms …"""
 STILLS_LATENCY_NS = 50e6
 """… stills, which come a second apart, less well …"""
-SAMPLING_LATENCY = 0.15
+SAMPLING_LATENCY = 0.2
 """… and numeric streams also to this share of their sampling interval: between two readings
-nothing is known of when a change began. Fitted on scenes 930 000 to 930 049, 2026-11-24."""
+nothing is known of when a change began …"""
+METER_LATENCY = 0.5
+METER_LATENCY_NS = 8e6
+"""… and to how long a meter takes to answer, some half of that interval but no more than this.
+Fitted, with COARSE_SIGMA, on scenes 931 000 to 931 199, 2026-11-25."""
+COARSE_SIGMA = 0.85
+"""Real over stated spread of lines from embeddings, side lobes apart."""
+MAIN_LOBE_NS = 75e6
+"""Side lobes further off than this widen a line's interval …"""
+MOST_REACH_NS = 100e6
+"""… and a line that they make less sure than this is not believed …"""
+STILLS_REACH_NS = 300e6
+"""… nor one with stills than this."""
 UNKNOWN_INTERVAL_NS = 100e6
 """Sampling interval of numeric streams of which only embeddings are known."""
 
@@ -263,7 +275,7 @@ def align_tracks(
                 second=work.second,
                 fit=work.fit,
                 streams=work.streams,
-                accepted=is_sure(work.fit),
+                accepted=is_sure(work.fit, most_reach_ns=most_reach(work.latencies_ns)),
             )
             for work in works.values()
         ),
@@ -302,14 +314,20 @@ def tied_by(evidence: Sequence[PairLine], reference: str, start_ns: int) -> dict
     return places | {reference: Place(lag_ns=0.0, fit=None)}
 
 
-def is_sure(fit: LineFit | None) -> bool:
+def is_sure(fit: LineFit | None, *, most_reach_ns: float = MOST_REACH_NS) -> bool:
     """Whether a line stands out of all others far enough to be believed."""
     return (
         fit is not None
         and fit.peak >= math.log(fit.lags_tried) + LOCK_ODDS_NATS
         and fit.z >= LOCK_Z
         and fit.margin >= LOCK_MARGIN
+        and fit.reach_ns <= most_reach_ns
     )
+
+
+def most_reach(latencies_ns: tuple[float, float]) -> float:
+    """How unsure side lobes may make a line of streams of such latencies."""
+    return STILLS_REACH_NS if max(latencies_ns) >= STILLS_LATENCY_NS else MOST_REACH_NS
 
 
 def node_span(tracks: Sequence[StreamTrack]) -> tuple[int, int]:
@@ -405,7 +423,8 @@ def latency_of(track: StreamTrack) -> float:
         return STILLS_LATENCY_NS if track.modality == "image" else LATENCY_NS
     signals = track.signals
     interval_ns = UNKNOWN_INTERVAL_NS if signals is None else NS_PER_S / signals.rate_hz
-    return math.hypot(LATENCY_NS, SAMPLING_LATENCY * interval_ns)
+    meter_ns = min(METER_LATENCY * interval_ns, METER_LATENCY_NS)
+    return math.hypot(LATENCY_NS, meter_ns, SAMPLING_LATENCY * interval_ns)
 
 
 def sound_surfaces(
@@ -465,11 +484,18 @@ class Place:
     """Offset against the reference around the middle of the material."""
     fit: LineFit | None
     """What said so; None for the reference."""
+    most_reach_ns: float = MOST_REACH_NS
+    """How unsure its side lobes may make it."""
 
     @property
     def margin(self) -> float:
         """How far the place stands out of all others."""
         return np.inf if self.fit is None else self.fit.margin
+
+    @property
+    def reach_ns(self) -> float:
+        """How far off the place may be; 0 for the reference."""
+        return 0.0 if self.fit is None else self.fit.reach_ns
 
 
 def place_nodes(
@@ -494,7 +520,11 @@ def place_nodes(
             for name in names
             if name not in placed and (place := best_place(works, placed, name)) is not None
         }
-        sure = {name: place for name, place in candidates.items() if is_sure(place.fit)}
+        sure = {
+            name: place
+            for name, place in candidates.items()
+            if is_sure(place.fit, most_reach_ns=place.most_reach_ns)
+        }
         if not sure:
             return placed
         name = max(sure, key=lambda key: sure[key].margin)
@@ -506,12 +536,15 @@ def best_place(
 ) -> Place | None:
     """The offset that the pairs with all placed nodes agree on most; None without any pair."""
     curves: list[tuple[float, NDArray[np.float32]]] = []
+    reaches: list[float] = []
     for other, place in placed.items():
         if (other, name) in works:
             work = works[other, name]
+            reaches.append(most_reach(work.latencies_ns))
             curves.append((place.lag_ns + work.grid.lowest_ns, work.search.curve))
         elif (name, other) in works:
             work = works[name, other]
+            reaches.append(most_reach(work.latencies_ns))
             highest_ns = work.grid.at(work.grid.num_lags - 1)
             curves.append((place.lag_ns - highest_ns, work.search.curve[::-1]))
     if not curves:
@@ -525,7 +558,9 @@ def best_place(
     search = LineSearch(t_mid_ns=0.0, skews_ppm=np.zeros(1), sums=total[None, :].astype(np.float32))
     grid = LagGrid(lowest_ns=round(lowest), step_ns=LAG_STEP_NS, num_lags=len(axis))
     fit = fit_peak(search, grid)
-    return None if fit is None else Place(lag_ns=fit.lag_ns, fit=fit)
+    if fit is None:
+        return None
+    return Place(lag_ns=fit.lag_ns, fit=fit, most_reach_ns=min(reaches))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -800,8 +835,7 @@ def estimate_nodes(
     lines = list(evidence)
     for (first, second), work in session.works.items():
         if first in placed and second in placed:
-            expected_ns = placed[second].lag_ns - placed[first].lag_ns
-            line = line_near(work, expected_ns, session.by_segment)
+            line = line_near(work, placed[first], placed[second], session.by_segment)
             if line is not None:
                 lines.append(line)
     told = {name for line in lines for name in (line.first, line.second)} | {reference}
@@ -883,14 +917,15 @@ def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
 
 
 def line_near(
-    work: PairWork, expected_ns: float, by_node: Mapping[str, Sequence[StreamTrack]]
+    work: PairWork, first: Place, second: Place, by_node: Mapping[str, Sequence[StreamTrack]]
 ) -> PairLine | None:
     """A pair's line near where its nodes were placed, sharpened by what both have raw."""
+    expected_ns = second.lag_ns - first.lag_ns
     index = round((expected_ns - work.grid.lowest_ns) / work.grid.step_ns)
     fit = fit_peak(work.search, work.grid, near=(index - NEAR_STEPS, index + NEAR_STEPS + 1))
     if fit is None or fit.z < LEAST_PAIR_Z:
         return None
-    found = fit
+    sharpest: LineFit | None = None
     for a, b in itertools.product(by_node[work.first], by_node[work.second]):
         if a.waveform and b.waveform:
             sharper = refine_by_waveform(
@@ -901,10 +936,21 @@ def line_near(
         if a.signals is not None and b.signals is not None:
             span_s = (work.stop_ns - work.start_ns) / NS_PER_S
             sharper = refine_by_signals(a.signals, b.signals, fit, span_s=span_s)
-            if sharper is not None and sharper.covariance[0, 0] < found.covariance[0, 0]:
+            least = (sharpest or fit).covariance[0, 0]
+            if sharper is not None and sharper.covariance[0, 0] < least:
                 span = {"start_ns": work.start_ns, "stop_ns": work.stop_ns}
-                found = regress_signals(a.signals, b.signals, sharper, **span) or sharper
-    return pair_line(work, found, latencies_ns=work.latencies_ns)
+                sharpest = regress_signals(a.signals, b.signals, sharper, **span) or sharper
+    if sharpest is None:
+        sharpest = as_sure_as(fit, reach_ns=max(first.reach_ns, second.reach_ns))
+    return pair_line(work, sharpest, latencies_ns=work.latencies_ns)
+
+
+def as_sure_as(fit: LineFit, *, reach_ns: float) -> LineFit:
+    """A line from embeddings, as wide as its peak and the side lobes of its place make it."""
+    covariance = COARSE_SIGMA**2 * fit.covariance
+    if reach_ns > MAIN_LOBE_NS:
+        covariance[0, 0] = max(covariance[0, 0], (reach_ns / 1.96) ** 2)
+    return replace(fit, covariance=covariance)
 
 
 def pair_line(work: PairWork, fit: LineFit, *, latencies_ns: tuple[float, float]) -> PairLine:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.line import LineFit
-from coeval.signals import HIGHEST_HZ, SignalTrack, to_grid, whiten
+from coeval.signals import HIGHEST_HZ, SignalTrack, measured, to_grid, whiten
 from coeval.time import NS_PER_S
 
 STEP_NS = 5_000_000
@@ -68,8 +68,13 @@ def regress_once(
     last = min(one[0] + len(one[1]), other[0] + len(other[1]))
     highest_hz = min(HIGHEST_HZ, 0.45 * a.rate_hz, 0.45 * b.rate_hz)
     blocks = [
-        whiten(rows[first - begin : last - begin], step_ns=STEP_NS, highest_hz=highest_hz)
-        for begin, rows in (one, other)
+        whiten(
+            rows[first - begin : last - begin],
+            step_ns=STEP_NS,
+            highest_hz=highest_hz,
+            present=measured(track, first, last - first, step_ns=STEP_NS),
+        )
+        for track, (begin, rows) in ((a, one), (along, other))
     ]
     if blocks[0] is None or blocks[1] is None:
         return None

@@ -40,11 +40,21 @@ LEAST_OVERLAP = 0.4
 """Lags that leave less than this share of the shorter stretch are not scored."""
 BLOCK_S = 60.0
 SMOOTH_HZ = 0.3
+GAP_S = 0.5
+GAP_INTERVALS = 10
+"""Readings further apart than both are a gap: recorders that pause together would otherwise be
+matched on the lines drawn between the readings before and after …"""
+GAP_EDGE_S = 0.5
+"""… and on what filters make of its edges, this far."""
 
 FINE_STEP_NS = 5_000_000
 FINE_REACH_NS = 150_000_000
 FINE_BLOCK_S = 15.0
 LEAST_FINE_NATS = 4.0
+FINE_NATS_PER_S = 1.6
+"""Signals that share less than this say when no better than embeddings do: a meter that answers
+a motion late or by its integral moves the peak. Errors of lines with less: 20 ms RMS, of the
+embeddings' own 15 ms; with more: 5 and 5 ms (scenes 931 000 to 931 199, 2026-11-25)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,8 @@ class Block:
     """Unit-variance channels and derivatives, shape (n, 2·channels)."""
     bandwidth: float
     """Independent readings per row, 0…1."""
+    present: NDArray[np.bool_]
+    """Rows that were measured, shape (n,); the others are zero."""
 
 
 def to_grid(
@@ -107,8 +119,29 @@ def to_grid(
     return first, np.stack([np.interp(at, where, channel) for channel in values.T], axis=1)
 
 
-def whiten(rows: NDArray[np.float64], *, step_ns: int, highest_hz: float) -> Block | None:
+def measured(track: SignalTrack, first: int, num: int, *, step_ns: int) -> NDArray[np.bool_]:
+    """Which of the grid's rows first…first + num lie in no gap of the readings, shape (num,)."""
+    present = np.ones(num, np.bool_)
+    intervals = np.diff(track.t_node_ns)
+    longest = max(GAP_S * NS_PER_S, GAP_INTERVALS * NS_PER_S / track.rate_hz)
+    edge = GAP_EDGE_S * NS_PER_S
+    for k in np.flatnonzero(intervals > longest):
+        low = int((track.t_node_ns[k] - edge) // step_ns) - first
+        high = int((track.t_node_ns[k + 1] + edge) // step_ns) - first
+        present[max(low, 0) : max(high, 0)] = False
+    return present
+
+
+def whiten(
+    rows: NDArray[np.float64], *, step_ns: int, highest_hz: float, present: NDArray[np.bool_]
+) -> Block | None:
     """Band-limit, flatten and decorrelate channels and their derivatives.
+
+    Args:
+        rows: channels on a regular grid, shape (n, channels).
+        step_ns: distance of rows.
+        highest_hz: upper end of the band.
+        present: rows that were measured, shape (n,).
 
     Returns:
         A block whose `first` is 0, or None where nothing moves.
@@ -141,13 +174,15 @@ def whiten(rows: NDArray[np.float64], *, step_ns: int, highest_hz: float) -> Blo
             channels.append(signal / spread)
     if not channels:
         return None
-    table = even_out(np.stack(channels, axis=1), step_ns=step_ns)
+    if not present.any():
+        return None
+    table = even_out(np.stack(channels, axis=1) * present[:, None], step_ns=step_ns)
     flatness = [effective_share(np.abs(np.fft.rfft(channel)) ** 2) for channel in table.T]
     bandwidth = float(np.mean(flatness))
-    most = min(MOST_CHANNELS, int(n * bandwidth / ROWS_PER_CHANNEL))
+    most = min(MOST_CHANNELS, int(present.sum() * bandwidth / ROWS_PER_CHANNEL))
     if most < 1:
         return None
-    return Block(first=0, rows=decorrelate(table, most=most), bandwidth=bandwidth)
+    return Block(first=0, rows=decorrelate(table, most=most), bandwidth=bandwidth, present=present)
 
 
 def even_out(table: NDArray[np.float64], *, step_ns: int) -> NDArray[np.float64]:
@@ -200,17 +235,42 @@ def block_scores(
     # Rows of each stream that overlap at every lag: a's low…high are b's low+shift…high+shift.
     low = np.clip(-shift, 0, len(a.rows))
     high = np.clip(len(b.rows) - shift, low, len(a.rows))
-    energy_a = energy_between(a.rows, low, high)
-    energy_b = energy_between(b.rows, low + shift, high + shift)
-    effective = (high - low) * min(a.bandwidth, b.bandwidth)
+    if a.present.all() and b.present.all():
+        common: NDArray[np.integer] = high - low
+        energy_a = energy_between(a.rows, low, high)
+        energy_b = energy_between(b.rows, low + shift, high + shift)
+    else:
+        there_a, there_b = a.present[:, None], b.present[:, None]
+        common = np.rint(sum_of_products(there_a, there_b, shift)[:, 0]).astype(np.int64)
+        energy_a = at_least(sum_of_products(a.rows**2, there_b, shift), (a.rows**2).sum(axis=0))
+        energy_b = at_least(sum_of_products(there_a, b.rows**2, shift), (b.rows**2).sum(axis=0))
+    effective = common * min(a.bandwidth, b.bandwidth)
     total = np.zeros(num_lags)
     for i in range(spectrum_a.shape[1]):
         product = np.fft.irfft(spectrum_a[:, i : i + 1] * spectrum_b, size, axis=0)[shift % size]
         total += (product**2 / (energy_a[:, i : i + 1] * energy_b)).sum(axis=1)
     pairs = a.rows.shape[1] * b.rows.shape[1]
     scores = 0.5 * (effective * total - pairs)
-    least = max(LEAST_OVERLAP * min(len(a.rows), len(b.rows)), 1)
-    return np.where(high - low >= least, scores, 0.0), float(np.sqrt(0.5 * pairs))
+    least = max(LEAST_OVERLAP * min(a.present.sum(), b.present.sum()), 1)
+    return np.where(common >= least, scores, 0.0), float(np.sqrt(0.5 * pairs))
+
+
+def sum_of_products(
+    a: NDArray[np.generic], b: NDArray[np.generic], shift: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum over rows of a[n] · b[n + shift], a column for each of a's or b's, shape (len(shift), c).
+
+    Shifts are such that no row wraps around: below the sum of both lengths.
+    """
+    size = good_fft_size(len(a) + len(b) + int(np.abs(shift).max()))
+    spectrum = np.fft.rfft(a, size, axis=0).conj() * np.fft.rfft(b, size, axis=0)
+    found: NDArray[np.float64] = np.fft.irfft(spectrum, size, axis=0)[shift % size]
+    return found
+
+
+def at_least(energy: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Energies, none so small that dividing by it would invent a correlation."""
+    return np.maximum(energy, 1e-3 * total + 1e-12)
 
 
 def energy_between(
@@ -219,9 +279,7 @@ def energy_between(
     """Sum of squares of each channel over rows low…high, shape (len(low), channels)."""
     total = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows**2, axis=0)])
     low, high = np.clip(low, 0, len(rows)), np.clip(high, 0, len(rows))
-    floor = 1e-3 * total[-1] + 1e-12
-    energy: NDArray[np.float64] = np.maximum(total[high] - total[low], floor)
-    return energy
+    return at_least(total[high] - total[low], total[-1])
 
 
 def refine_by_signals(
@@ -247,9 +305,8 @@ def refine_by_signals(
         return None
     search = search_lines([surface], grid, t_mid_ns=line.t_mid_ns, span_s=span_s)
     fit = fit_peak(search, grid)
-    if fit is None or fit.peak < math.log(grid.num_lags) + LEAST_FINE_NATS:
-        return None
-    return fit
+    least = max(math.log(grid.num_lags) + LEAST_FINE_NATS, FINE_NATS_PER_S * span_s)
+    return fit if fit is not None and fit.peak >= least else None
 
 
 def signal_surface(
@@ -320,5 +377,6 @@ def block_of(
     if gridded is None:
         return None
     first, rows = gridded
-    block = whiten(rows, step_ns=step_ns, highest_hz=highest_hz)
+    present = measured(track, first, len(rows), step_ns=step_ns)
+    block = whiten(rows, step_ns=step_ns, highest_hz=highest_hz, present=present)
     return None if block is None else replace(block, first=first)

@@ -29,7 +29,7 @@ class Stage:
     rate_hz: float
     """Rate at which windows are compared."""
     window_s: float
-    """Length of a window."""
+    """Length of a window; shorter where the material is, so that there are LEAST_SPLIT of them."""
     reach_s: float
     """Lags searched on both sides of the line."""
     skew_sigmas: float
@@ -87,14 +87,18 @@ STAGES = (
 MOST_WINDOWS = 48
 PEAK_REACH_STEPS = 16
 """A window's own peak is looked for this near the line: 0.25 ms in the last stage."""
-LEAST_WINDOW_Z = 6.0
+LEAST_WINDOW_Z = 5.0
 """A window whose peak stands out less says nothing of its own."""
-LEAST_WINDOWS = 4
-FEW_WINDOWS_FLOOR_NS = 4e3
-"""A peak between samples 62.5 µs apart is good to a sixteenth of that, if nothing averages it."""
-FEW_WINDOWS_INFLATION = 9.0
-"""Fewer windows show no scatter; the curvature of their peak promises three times too much
-(`bench align`, sounds of 5 to 12 s with noise, 2026-11-23)."""
+LEAST_SPLIT = 6
+"""Windows that short material is cut into: their scatter says how far they can be believed …"""
+SHORTEST_SHARE = 0.25
+"""… but none is shorter than this share of a stage's window."""
+LEAST_WINDOWS = 3
+FEW_WINDOWS_STEPS = 4.0
+"""Fewer windows show no scatter: the line is then good to a sample or so (1 σ) and no more."""
+STUDENT = (6.48, 2.20, 1.62, 1.42, 1.31, 1.25, 1.21, 1.18)
+"""95% point of Student's distribution over the normal one's, by degrees of freedom from 1; then
+about 1 + 1.4 / degrees."""
 
 
 def refine_by_waveform(
@@ -190,14 +194,18 @@ def refine_once(
     stop_ns: float,
 ) -> LineFit | None:
     """One pass at one rate; None where no lag stands out."""
-    window_ns = stage.window_s * NS_PER_S
     room = stop_ns - start_ns
-    num_windows = min(int(room // window_ns), MOST_WINDOWS)
+    window_s = min(
+        stage.window_s, max(room / NS_PER_S / LEAST_SPLIT, SHORTEST_SHARE * stage.window_s)
+    )
+    window_ns = window_s * NS_PER_S
+    num_windows = min(int(room / window_ns * (1 + 1e-9)), MOST_WINDOWS)
     if num_windows < 1:
         return None
-    starts = np.linspace(start_ns, stop_ns - window_ns, num_windows)
+    spacing = (room - window_ns) / num_windows
+    starts = start_ns + spacing * (np.arange(num_windows) + 0.5)
     reach = round(stage.reach_s * stage.rate_hz) * stage.oversampling
-    curves = [phat(a, b, line, stage, start, reach) for start in starts]
+    curves = [phat(a, b, line, stage, start, reach, window_s=window_s) for start in starts]
     usable = [k for k, curve in enumerate(curves) if curve is not None]
     if not usable:
         return None
@@ -205,7 +213,7 @@ def refine_once(
     step_ns = round(NS_PER_S / stage.rate_hz / stage.oversampling)
     grid = LagGrid(lowest_ns=-reach * step_ns, step_ns=step_ns, num_lags=2 * reach + 1)
     scores = np.stack([curve for curve in curves if curve is not None])
-    span_s = max((mids[-1] - mids[0]) * 1e-9, stage.window_s)
+    span_s = max((mids[-1] - mids[0]) * 1e-9, window_s)
     half_range = stage.skew_sigmas * float(np.sqrt(line.covariance[1, 1])) + stage.least_skew_ppm
     middle = float(0.5 * (start_ns + stop_ns))
     surface = Surface(mids_ns=mids, length_ns=window_ns, scores=scores)
@@ -215,7 +223,7 @@ def refine_once(
     fit = fit_peak(search, grid)
     if fit is None or fit.z < stage.least_z:
         return None
-    offset_ns, skew_ppm, covariance = regress_windows(surface, grid, fit, span_s=span_s)
+    offset_ns, skew_ppm, covariance = regress_windows(surface, grid, fit, before=line)
     return LineFit(
         t_mid_ns=middle,
         lag_ns=lag_at(line, middle) + offset_ns,
@@ -229,11 +237,17 @@ def refine_once(
 
 
 def regress_windows(
-    surface: Surface, grid: LagGrid, fit: LineFit, *, span_s: float
+    surface: Surface, grid: LagGrid, fit: LineFit, *, before: LineFit
 ) -> tuple[float, float, NDArray[np.float64]]:
     """Line through the windows' own peaks near a line, weighted by their height.
 
     The scatter of the peaks gives the covariance: it is what the sounds really allow.
+
+    Args:
+        surface: scores of the windows.
+        grid: their lags.
+        fit: the line near which peaks are sought.
+        before: what was known of the lag and skew that the surface's lags are counted from.
 
     Returns:
         Lag at the fit's instant (ns), skew (ppm), covariance of the two.
@@ -256,18 +270,14 @@ def regress_windows(
         peaks.append(grid.at(k + np.clip(0.5 * (right - left) / bend, -0.5, 0.5)))
         heights.append(top)
         times.append(t)
-    is_few = len(peaks) < LEAST_WINDOWS
-    floor_ns = FEW_WINDOWS_FLOOR_NS if is_few else FLOOR_NS
-    floor = np.diag([floor_ns**2, (floor_ns * 1e-3 * np.sqrt(12) / span_s) ** 2])
-    if is_few:
-        stated = FEW_WINDOWS_INFLATION * fit.covariance / max(fit.peak / len(surface.mids_ns), 1.0)
-        stated = stated + floor
-        return fit.lag_ns, fit.skew_ppm, stated
+    if len(peaks) < LEAST_WINDOWS:
+        good_to_ns = FEW_WINDOWS_STEPS * grid.step_ns
+        return fit.lag_ns, 0.0, np.diag([good_to_ns**2, before.covariance[1, 1]])
     y, t, weights = np.array(peaks), np.array(times), np.array(heights) ** 2
     design = np.stack([np.ones(len(t)), t * 1e3], axis=1)
     robust = np.ones(len(y))
     solution = np.array([fit.lag_ns, fit.skew_ppm])
-    scatter = 0.0
+    residual = np.zeros(len(y))
     for _ in range(8):
         w = weights * robust
         solution = np.linalg.solve((design.T * w) @ design, (design.T * w) @ y)
@@ -275,9 +285,17 @@ def regress_windows(
         scatter = 1.4826 * float(np.median(residual)) + 1.0
         robust = np.minimum(1.0, 2.0 * scatter / np.maximum(residual, 1e-9))
     w = robust * weights / weights.mean()
-    scatter *= 1.0 + 4.0 / len(y)  # a median of few residuals is too small
-    covariance = np.linalg.inv((design.T * w) @ design) * scatter**2 + floor
+    free = max(float(robust.sum()) - 2.0, 1.0)
+    variance = float((w * residual**2).sum()) / free * student(free) ** 2
+    span_s = max(float(t[-1] - t[0]), 1.0)
+    floor = np.diag([FLOOR_NS**2, (FLOOR_NS * 1e-3 * np.sqrt(12) / span_s) ** 2])
+    covariance = np.linalg.inv((design.T * w) @ design) * variance + floor
     return float(solution[0]), float(solution[1]), covariance
+
+
+def student(degrees: float) -> float:
+    """How much wider than a normal interval one must be whose spread few residuals told."""
+    return STUDENT[int(degrees) - 1] if degrees <= len(STUDENT) else 1.0 + 1.4 / degrees
 
 
 def end_ns(block: AudioBlock) -> float:
@@ -292,9 +310,11 @@ def phat(
     stage: Stage,
     start_ns: float,
     reach: int,
+    *,
+    window_s: float,
 ) -> NDArray[np.float32] | None:
     """Correlation of one window at lags −reach…reach around the line, in units of its noise."""
-    num = round(stage.window_s * stage.rate_hz)
+    num = round(window_s * stage.rate_hz)
     many = stage.oversampling
     times = start_ns + np.arange(num) * (NS_PER_S / stage.rate_hz)
     sound_a = sound_at(a, times, rate_hz=stage.rate_hz)

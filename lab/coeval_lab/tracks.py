@@ -8,14 +8,19 @@ from coeval.align import StreamTrack
 from coeval.features import Extractor, make_extractor
 from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
-from coeval.hops import Hops, join
+from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
-from coeval.samples import AudioBlock, MetadataBlock, Modality
+from coeval.samples import AudioBlock, FloatArray, MetadataBlock, Modality
 from coeval.signals import SignalTrack
+from coeval.time import NodeNs
 from coeval_edge.encoder import Encoder
 from coeval_edge.recording import Recording, read_samples, read_waveform
 
 LEAST_SIGNAL_ROWS = 16
+LEAST_GAP_HOPS = 10
+"""Half a second without a sample."""
+SPARSE = ("text", "image")
+"""Modalities that are silent between their samples: that is no gap."""
 
 
 def tracks_of(
@@ -71,9 +76,29 @@ def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -
 
 
 def embed(rows: list[Hops], modality: Modality) -> list[Hops]:
-    """Embeddings of runs of feature rows."""
+    """Embeddings of runs of feature rows; a gap in a steady stream's samples ends a run.
+
+    What an encoder says of a gap, and of the first moments after it, would match other gaps.
+    """
     encoder = Encoder.load(modality)
-    return [Hops(t0_node_ns=run.t0_node_ns, rows=encoder.encode(run.rows)) for run in join(rows)]
+    found: list[Hops] = []
+    for run in join(rows):
+        encoded = encoder.encode(run.rows)
+        pieces = [(0, len(encoded))] if modality in SPARSE else without_gaps(run.rows)
+        found += [
+            Hops(t0_node_ns=NodeNs(run.t0_node_ns + begin * HOP_NS), rows=encoded[begin:end])
+            for begin, end in pieces
+        ]
+    return found
+
+
+def without_gaps(rows: FloatArray) -> list[tuple[int, int]]:
+    """Begin and end of each stretch of rows between gaps: many rows of nothing but zeros."""
+    empty = np.concatenate([[False], ~rows.any(axis=1), [False]])
+    edges = np.flatnonzero(np.diff(empty.astype(np.int8)))
+    gaps = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= LEAST_GAP_HOPS]
+    begins, ends = [0, *(b for _, b in gaps)], [*(a for a, _ in gaps), len(rows)]
+    return [(begin, end) for begin, end in zip(begins, ends, strict=True) if end > begin]
 
 
 def motion_signals(features: VideoFeatures) -> SignalTrack | None:

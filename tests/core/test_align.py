@@ -254,3 +254,17 @@ def test_progress_ends_at_one() -> None:
     align_tracks(three_nodes(), reference="cam", progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def repeated(rows: np.ndarray, hops: int, share: float) -> np.ndarray:
+    """Content that echoes itself, as strokes and steps do."""
+    return rows + share * np.roll(rows, hops, axis=0)
+
+
+def test_a_node_that_cannot_be_told_from_its_echo_is_unsure() -> None:
+    rows = content(560, 1)  # too short for a step of the clock from one to the other
+    for share, status in ((0.3, "locked"), (1.0, "unsure")):
+        cam = seen(rows, "cam", 0, noise=1.0, seed=2)
+        wrist = seen(repeated(rows, 5, share), "wrist", 64, noise=1.0, seed=3)
+        estimate = align_tracks([cam, wrist], reference="cam")
+        assert estimate.nodes["wrist"].status == status

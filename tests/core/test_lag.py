@@ -12,7 +12,7 @@ from coeval.lag import (
     highpass,
     window_scores,
 )
-from coeval.line import LagGrid, Surface, fit_peak, search_lines
+from coeval.line import LagGrid, Surface, fit_peak, reach_of, search_lines
 from coeval.time import NodeNs
 
 STEP_NS = HOP_NS // STEPS_PER_HOP
@@ -121,3 +121,11 @@ def test_sharper_scores_promise_a_smaller_spread() -> None:
         assert fit is not None
         spreads.append(fit.covariance[0, 0] ** 0.5)
     assert spreads[0] / spreads[1] == pytest.approx(2.0, rel=0.3)
+
+
+@pytest.mark.parametrize(("below", "steps"), [(0.2, 6), (2.0, 0), (5.0, 0)])
+def test_a_peak_reaches_as_far_as_its_likely_side_lobes(below: float, steps: int) -> None:
+    """A lobe that is hardly lower than the peak may be the truth; one far lower is not."""
+    scores = np.full(31, -30.0)
+    scores[15], scores[21] = 0.0, -3.0 * below
+    assert reach_of(scores, 3.0) == steps

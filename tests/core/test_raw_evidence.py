@@ -1,5 +1,7 @@
 """Raw signals and sounds: sharper than embeddings where two streams share physics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -225,3 +227,47 @@ def test_two_windows_of_sound_are_no_evidence_of_another_scene() -> None:
     a, _ = sounds(10, 0.0, 0.0)
     other = AudioBlock(t_node_ns=NodeNs(0), rate_hz=16_000.0, pcm=speechlike(40, 9))
     assert not nothing_shared(a, other)
+
+
+def paused(values: np.ndarray, rate_hz: float, gaps_s: list[tuple[float, float]]) -> SignalTrack:
+    """Readings on a level that drifts, none in the gaps."""
+    whole = track(values + np.arange(len(values))[:, None] / len(values), rate_hz)
+    t_s = whole.t_node_ns / S
+    kept = np.all([(t_s < begin) | (t_s >= end) for begin, end in gaps_s], axis=0)
+    return SignalTrack(t_node_ns=whole.t_node_ns[kept], values=whole.values[kept])
+
+
+def test_strangers_that_pause_together_are_not_matched_on_their_pauses() -> None:
+    for seed in range(6):
+        a = paused(motion(40, 100, 2 * seed), 100, [(8, 14), (22, 27)])
+        b = paused(motion(40, 100, 2 * seed + 1), 100, [(8.1, 14.1), (22.1, 27.1)])
+        fit = lag_of(a, b)
+        assert fit is None or fit.z < 6.5
+
+
+def test_related_signals_are_found_across_pauses_of_their_own() -> None:
+    x = motion(60, 100, 1)
+    a, b = paused(x, 100, [(8, 14)]), paused(x, 100, [(21, 30), (41, 44)])
+    fit = lag_of(a, replace(b, t_node_ns=b.t_node_ns + 3 * S))
+    assert fit is not None
+    assert fit.lag_ns * 1e-9 == pytest.approx(3.0, abs=0.01)
+    assert fit.z > 8
+
+
+@pytest.mark.parametrize("seconds", [4.0, 8.0])
+def test_the_interval_of_a_short_noisy_sound_holds_its_lag(seconds: float) -> None:
+    held, trials = 0, 20
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        pcm = speechlike(seconds, seed)
+        noisy = pcm + pcm.std() * rng.standard_normal(len(pcm)).astype(np.float32)
+        first = AudioBlock(t_node_ns=NodeNs(0), rate_hz=16_000.0, pcm=pcm)
+        second = replace(first, t_node_ns=NodeNs(2_345_678), pcm=noisy)
+        stop_ns = seconds * S
+        rough = line(0.0, seconds / 2)
+        fit = refine_by_waveform([first], [second], rough, start_ns=0.0, stop_ns=stop_ns)
+        assert fit is not None
+        miss_ns = fit.lag_ns + fit.skew_ppm * 1e-6 * -fit.t_mid_ns - 2_345_678
+        reach = np.array([1.0, -1e-6 * fit.t_mid_ns])
+        held += abs(miss_ns) <= 1.96 * np.sqrt(reach @ fit.covariance @ reach)
+    assert held >= 0.85 * trials

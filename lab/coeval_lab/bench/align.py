@@ -39,6 +39,7 @@ PAGE = Page(
         "right",
         "wrong",
         "coverage95",
+        "truth_sigma_ms",
         "skew_err_ppm",
         "cpu_s_per_min",
         "held_out",

@@ -76,6 +76,7 @@ def row_of(
         "right": percent(int((errors <= 100).sum()), len(trials)),
         "wrong": percent(wrong, len(trials)),
         "coverage95": percent(sum(covered), len(covered)),
+        "truth_sigma_ms": max((trial.truth_sigma_ms for trial in trials), default=None),
         "skew_err_ppm": rounded(float(np.median(skews))) if skews else None,
         "cpu_s_per_min": rounded(sum(t.cpu_s for t in trials) / minutes) if minutes else None,
         "note": note,
