@@ -50,7 +50,7 @@ class StatementSample:
     """What a time service on the node says of UTC, or of another clock that it follows."""
 
     by: str
-    """The service: chrony, ptp4l."""
+    """The service: chrony, ptp4l, nmea."""
     t_node_ns: int
     """A reading of the node's clock."""
     t_utc_ns: int

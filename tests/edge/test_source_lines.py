@@ -14,7 +14,7 @@ from coeval.errors import BadConfig
 from coeval.samples import MetadataBlock, TextLine
 from coeval.time import NodeNs
 from coeval_edge.live import LiveStreams, SourcesConfig
-from coeval_edge.sources.errors import SourceAbsent, SourceLost
+from coeval_edge.sources.errors import SourceAbsent, SourceLost, SourceUnfit
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
 from coeval_edge.sources.lines import LONGEST_LINE, LineParser, LineSplitter
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
@@ -146,6 +146,18 @@ def test_a_serial_line_is_as_old_as_its_bytes_on_the_wire(pty: tuple[int, str]) 
     assert int(second.t_node_ns[0] - first.t_node_ns[0]) == pytest.approx(
         9 * 10 / 9600 * 1e9, abs=3
     )
+    port.close()
+
+
+def test_what_is_no_text_at_this_speed_is_named(pty: tuple[int, str]) -> None:
+    device, name = pty
+    port = SerialPort(SerialConfig(port=name, baud=9600, modality="text"))
+    for text in ("21,5 °C draußen\n" * 60, "naïve café\n" * 80):  # a text of other languages
+        os.write(device, text.encode("latin-1"))
+        assert port.read(1.0)
+    os.write(device, b"\xfe\x80\x9c\x00\x80" * 130)
+    with pytest.raises(SourceUnfit, match=f"{name}: what comes is no text at 9600 baud: set baud"):
+        port.read(1.0)
     port.close()
 
 

@@ -23,6 +23,9 @@ from coeval_edge.sources.timing import Timing
 
 BITS_PER_BYTE = 10
 """Start, eight of data, stop."""
+WATCHED_BYTES = 600
+"""So many bytes of which half are none of a text's come at another speed, or are no text."""
+PRINTED = frozenset((*range(0x20, 0x7F), *b"\t\r\n"))
 ADAPTER_NS = 1e6
 """A USB adapter holds bytes for about its latency timer: 1 ms where set so (`coeval doctor`)."""
 
@@ -73,6 +76,9 @@ class SerialLines:
         """Time of one byte on the wire."""
         self.num_bytes = 0
         """Bytes read so far."""
+        self.is_garbage = False
+        """Whether half of the last bytes were none of a text's."""
+        self._num_watched = self._num_odd = 0
         self._name, self._clock_ns = port, clock_ns
         self._splitter = LineSplitter()
         try:
@@ -96,6 +102,7 @@ class SerialLines:
                 f"serial port {self._name}: lost ({exc}); is it still plugged in?"
             ) from exc
         self.num_bytes += len(data)
+        self._watch(data)
         return [
             (line.rstrip("\r"), arrived_ns - round(num_after * self.byte_ns + ADAPTER_NS / 2))
             for line, num_after in self._splitter.push(data)
@@ -104,6 +111,14 @@ class SerialLines:
     def close(self) -> None:
         """Give the port back."""
         self._port.close()
+
+    def _watch(self, data: bytes) -> None:
+        """Judge every so many bytes whether they are a text's."""
+        self._num_watched += len(data)
+        self._num_odd += sum(byte not in PRINTED for byte in data)
+        if self._num_watched >= WATCHED_BYTES:
+            self.is_garbage = 2 * self._num_odd > self._num_watched
+            self._num_watched = self._num_odd = 0
 
 
 class SerialPort:
@@ -126,6 +141,7 @@ class SerialPort:
         )
         self.parser = LineParser(config.modality)
         """Counts what became of the lines."""
+        self._config = config
         self._lines = SerialLines(config.port, baud=config.baud, clock_ns=clock_ns)
 
     def read(self, timeout_s: float) -> list[Sample]:
@@ -133,8 +149,14 @@ class SerialPort:
 
         Raises:
             SourceLost: the device was unplugged.
+            SourceUnfit: what comes is no text at this speed.
         """
         found = [self.parser.parse(line, t_ns) for line, t_ns in self._lines.read(timeout_s)]
+        if self._lines.is_garbage:
+            raise SourceUnfit(
+                f"serial port {self._config.port}: what comes is no text at {self._config.baud} "
+                "baud: set baud to the device's (9600, 57600, 115200, …)"
+            )
         return [sample for sample in found if sample is not None]
 
     def close(self) -> None:
