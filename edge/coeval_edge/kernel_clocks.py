@@ -51,9 +51,7 @@ class ClockDifference:
     """Bound of the error: half the bracket of node readings around the other one."""
 
 
-def measure_difference(
-    clock: KernelClock, *, read: ReadClock = time.clock_gettime_ns
-) -> ClockDifference:
+def measure_difference(clock: int, *, read: ReadClock = time.clock_gettime_ns) -> ClockDifference:
     """Read the clock between two readings of the node's, several times; the narrowest counts."""
     width_ns, before_ns, other_ns = min(_bracket(clock, read) for _ in range(NUM_TRIES))
     middle_ns = before_ns + width_ns // 2
@@ -64,7 +62,7 @@ def measure_difference(
     )
 
 
-def _bracket(clock: KernelClock, read: ReadClock) -> tuple[int, int, int]:
+def _bracket(clock: int, read: ReadClock) -> tuple[int, int, int]:
     """Width, node's reading before, and the clock's own reading."""
     before_ns = read(KernelClock.RAW)
     other_ns = read(clock)

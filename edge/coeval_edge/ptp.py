@@ -52,6 +52,7 @@ LEAST_OFFSETS = 4
 FOLLOWING = ("SLAVE", "UNCALIBRATED")
 """States of a port that measures; one whose clock nobody steers (`free_running`) stays in the
 latter."""
+CLOCKFD = 3
 CODE_25_NS = 0x20
 ACCURACIES_NS = (
     25, 100, 250, 1_000, 2_500, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000,
@@ -68,6 +69,8 @@ class PtpState:
     """State of the port that follows, else of the last one: SLAVE, UNCALIBRATED, MASTER …"""
     timestamping: str
     """SOFTWARE: the stamps are CLOCK_REALTIME's; HARDWARE: those of the network card's clock."""
+    interface: str
+    """The port's network interface."""
     grandmaster: str
     """Its identity."""
     steps: int
@@ -91,9 +94,6 @@ class PtpState:
             return f"follows nobody (port is {self.port_state})"
         if self.measured_ns <= 0:
             return "has measured nothing yet"
-        if self.timestamping != "SOFTWARE":
-            # Its stamps are the card's own time, which phc2sys may or may not carry over.
-            return f"stamps by {self.timestamping}; let chrony follow the card (refclock PHC)"
         return None
 
     @property
@@ -120,6 +120,7 @@ def parse_pmc(text: str) -> PtpState | None:
         state = PtpState(
             port_state=port["portState"],
             timestamping=port["timestamping"],
+            interface=port["interface"],
             grandmaster=parent["grandmasterIdentity"],
             steps=int(current["stepsRemoved"]),
             offset_ns=int(status["master_offset"]),
@@ -161,29 +162,58 @@ def ask_ptp(command: Sequence[str] = ("pmc",), *, socket: Path = SOCKET) -> PtpS
     return parse_pmc(answer.stdout)
 
 
+def card_clock(interface: str, *, root: Path = Path("/")) -> int | None:
+    """The clock of a network card, as `clock_gettime` takes it; None where it has none, or it may
+    not be read. The device stays open."""
+    devices = sorted((root / "sys/class/net" / interface / "device/ptp").glob("ptp*"))
+    if not devices:
+        return None
+    try:
+        device = os.open(root / "dev" / devices[0].name, os.O_RDONLY)
+    except OSError as exc:
+        logger.warning("clock of the network card not read interface=%s reason=%s", interface, exc)
+        return None
+    return ~device << 3 | CLOCKFD  # FD_TO_CLOCKID of linux/posix-timers.h
+
+
 class PtpStatements:
     """Turns what ptp4l says, asked now and then, into statements.
 
-    An offset holds at the instant of its stamp, which is of the system's clock: where that lay
-    against the node's is interpolated between this question and the one before. Where it was
-    stepped meanwhile, as ptp4l does at its start, nothing is said.
+    An offset holds at the instant of its stamp, which is of the system's clock or of the network
+    card's: where that lay against the node's is interpolated between this question and the one
+    before. Where it was stepped meanwhile, as ptp4l does at its start, nothing is said.
     """
 
-    def __init__(self, *, read: ReadClock = time.clock_gettime_ns) -> None:
+    def __init__(
+        self,
+        *,
+        read: ReadClock = time.clock_gettime_ns,
+        open_card: Callable[[str], int | None] = card_clock,
+    ) -> None:
         """Begin to watch the system's clock.
 
         Args:
             read: reads the kernel's clocks.
+            open_card: finds the clock of a network interface.
         """
-        self._read = read
-        self._last = measure_difference(KernelClock.REALTIME, read=read)
+        self._read, self._open_card = read, open_card
+        self._last = {
+            int(KernelClock.REALTIME): measure_difference(KernelClock.REALTIME, read=read)
+        }
+        self._cards: dict[str, int | None] = {}
         self._offsets_ns: deque[int] = deque(maxlen=KEPT_OFFSETS)
         self._measured_ns = 0
 
     def statement_of(self, state: PtpState) -> StatementSample | None:
         """Evidence of the node's clock; None where ptp4l has nothing new to say."""
-        before, now = self._last, measure_difference(KernelClock.REALTIME, read=self._read)
-        self._last = now
+        clock = self._clock_of(state)
+        if clock is None:
+            return None
+        now = measure_difference(clock, read=self._read)
+        before = self._last.get(clock)
+        self._last[clock] = now
+        if before is None:
+            return None
         elapsed_ns = now.t_node_ns - before.t_node_ns
         moved_ns = now.difference_ns - before.difference_ns
         error_ns = now.error_ns + before.error_ns
@@ -213,6 +243,14 @@ class PtpStatements:
             sigma_ns=math.hypot(self._scatter_ns(), LEAST_SIGMA_NS, placed_ns),
             bias_sigma_ns=max(bound_ns, LEAST_SIGMA_NS) / math.sqrt(3.0),
         )
+
+    def _clock_of(self, state: PtpState) -> int | None:
+        """The clock that stamps; None where it cannot be read."""
+        if state.timestamping == "SOFTWARE":
+            return KernelClock.REALTIME
+        if state.interface not in self._cards:
+            self._cards[state.interface] = self._open_card(state.interface)
+        return self._cards[state.interface]
 
     def _scatter_ns(self) -> float:
         """Standard deviation of one offset, from the differences of neighbours: an unsteered

@@ -88,6 +88,7 @@ def test_a_receiver_without_its_pulse_is_worth_a_wire(tmp_path: Path) -> None:
 PTP_STATE = PtpState(
     port_state="SLAVE",
     timestamping="SOFTWARE",
+    interface="eth0",
     grandmaster="0a1b2c.fffe.3d4e5f",
     steps=2,
     offset_ns=100,

@@ -12,7 +12,7 @@ import pytest
 
 from coeval.evidence import UTC
 from coeval_edge.kernel_clocks import KernelClock
-from coeval_edge.ptp import PtpState, PtpStatements, ask_ptp, parse_pmc
+from coeval_edge.ptp import PtpState, PtpStatements, ask_ptp, card_clock, parse_pmc
 
 S = 1_000_000_000
 ANSWER = """sending: GET TIME_STATUS_NP
@@ -106,7 +106,6 @@ def test_a_master_that_does_not_claim_utc_ties_the_node_to_itself(line: str) -> 
     [
         ("SLAVE", "LISTENING", "follows nobody"),
         ("1700000000000000500", "0", "measured nothing"),
-        ("timestamping            SOFTWARE", "timestamping HARDWARE", "refclock PHC"),
     ],
 )
 def test_what_says_nothing_of_the_system_s_clock_is_named(old: str, new: str, reason: str) -> None:
@@ -131,6 +130,32 @@ def test_nothing_is_said_when_the_system_s_clock_was_stepped_after_the_measureme
     statements = PtpStatements(read=kernel)
     kernel.node_ns, kernel.ahead_ns = 61 * S, kernel.ahead_ns + 37 * S
     assert statements.statement_of(parsed()) is None
+
+
+def test_stamps_of_a_network_card_are_put_on_the_node_s_clock_by_the_card_s_own() -> None:
+    kernel = InventedKernel()
+    card = 77
+
+    def read(clock: int) -> int:
+        return kernel(KernelClock.REALTIME) - 5 * S if clock == card else kernel(clock)
+
+    opened: list[str] = []
+    statements = PtpStatements(read=read, open_card=lambda name: opened.append(name) or card)
+    state = replace(parsed(), timestamping="HARDWARE")
+    assert statements.statement_of(state) is None  # the card was not watched before
+    kernel.node_ns = 66 * S
+    statement = statements.statement_of(state)
+    assert statement is not None
+    assert statement.t_node_ns == 65 * S + 500
+    assert opened == ["eth0"]
+
+
+def test_a_card_whose_clock_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    assert card_clock("eth0", root=tmp_path) is None
+    (tmp_path / "sys/class/net/eth0/device/ptp/ptp0").mkdir(parents=True)
+    assert card_clock("eth0", root=tmp_path) is None
+    statements = PtpStatements(read=InventedKernel(), open_card=lambda _name: None)
+    assert statements.statement_of(replace(parsed(), timestamping="HARDWARE")) is None
 
 
 def test_a_slewed_clock_is_interpolated_between_two_questions() -> None:
