@@ -207,3 +207,24 @@ def test_what_is_not_asked_for_changes_no_draw(field: str) -> None:
         assert list(plain.evidence((source,)))[:200] == list(other.evidence((source,)))[:200]
     assert plain.reads("n", np.array([5.0, 200.0])) == other.reads("n", np.array([5.0, 200.0]))
     assert PI.heating_ppb == 0.0
+
+
+@pytest.mark.parametrize(
+    ("path", "published_ms", "within"),
+    [
+        # Excess over the least: pings of a wired Raspberry Pi (SLAC's PingER), of one trip.
+        (QUIET_LAN, {0.25: 0.084, 0.5: 0.112, 0.75: 0.134}, 2.0),
+        # The Wi-Fi of a campus (K. Sui et al., MobiSys 2016), of one trip of an exchange's two.
+        (BUSY_WIFI, {0.5: 3.0, 0.9: 20.0, 0.99: 250.0}, 3.0),
+    ],
+    ids=["quiet-lan", "busy-wifi"],
+)
+def test_paths_wait_as_long_as_was_measured(
+    path: Path, published_ms: dict[float, float], within: float
+) -> None:
+    there, back, _ = path_delays(path, np.random.default_rng(11), np.arange(0.0, 100_000.0))
+    trip_ms = (there + back) * 1e-6
+    if path is QUIET_LAN:
+        trip_ms -= path.delay_ns * 1e-6
+    for share, expected_ms in published_ms.items():
+        assert expected_ms / within < np.quantile(trip_ms, share) < expected_ms * within

@@ -42,7 +42,16 @@ class PulseErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """A network path through a broker, with its queues."""
+    """A network path through a broker, with its queues.
+
+    Measured: a Raspberry Pi on a wired network answers pings after 0.43 ms at least, 0.51, 0.54 and
+    0.56 ms at the quartiles, 1.15 ms at most (SLAC's PingER, confluence.slac.stanford.edu/pages/
+    diffpagesbyversion.action?pageId=192206124). Two such trips and a broker make an exchange:
+    Coeval's own takes 0.66 ms on loopback (`coeval.prompt_socket`). On the Wi-Fi of a campus one
+    trip takes 3 ms in the median, 20 ms at the 90th and 250 ms at the 99th percentile (K. Sui et
+    al., Characterizing and improving WiFi latency in large-scale operational networks, MobiSys
+    2016).
+    """
 
     name: str
     """What it is called."""
