@@ -22,7 +22,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 KERNEL_SUITE = "bookworm-backports"
 """Linux 6.12, the first of Debian's with PPS_CLIENT_GPIO."""
 PACKAGES = ("busybox-static", "python3-minimal", "libpython3-stdlib", "libstdc++6", "libasound2")
-WHEELS = ("gpiod>=2.1", "numpy>=1.26")
+WHEELS = ("gpiod>=2.1", "numpy>=1.26", "pyserial>=3.5", "pynmea2>=1.19")
 MODULES = (
     "pps-gpio",
     "pps-ldisc",

@@ -30,7 +30,13 @@ def pulses(machine: Machine, line: int, gaps_s: list[float]) -> None:
 
 
 def read_pulses(
-    machine: Machine, do: str, gaps_s: list[float], *, name: str = "line", line: int = 0
+    machine: Machine,
+    do: str,
+    gaps_s: list[float],
+    *,
+    name: str = "line",
+    line: int = 0,
+    **keys: Any,
 ) -> tuple[list[Any], list[float]]:
     """Pulses that the guest reads one by one, and when they rose by this machine's clock."""
     found: list[Any] = []
@@ -38,7 +44,7 @@ def read_pulses(
     due_s = time.monotonic()
     for gap_s in gaps_s:
         due_s += gap_s
-        answer = machine.start(do, name=name)
+        answer = machine.start(do, name=name, **keys)
         time.sleep(max(due_s - time.monotonic(), 0))
         rose_s.append(machine.pulse(line))
         found += answer()
@@ -162,6 +168,27 @@ def test_a_second_is_named_once_the_kernel_is_told_that_its_time_is_utc(machine:
         assert abs(reading["t_node_ns"] + ahead_ns - reading["t_utc_ns"]) <= NS_PER_S // 2
     machine.call("say_synchronised", max_error_us=None)
     machine.call("pps_close", name="line")
+
+
+def test_a_receiver_s_sentences_name_the_pulses_where_no_clock_knows_utc(
+    machine: Machine,
+) -> None:
+    first_utc_s = 1_795_000_000
+    assert machine.call("say_synchronised", max_error_us=None) is None
+    for _ in range(3):
+        machine.call("gnss_open", name="line", path=PPS)
+        found, _ = read_pulses(machine, "gnss_read", [1.0] * 10, first_utc_s=first_utc_s)
+        machine.call("gnss_close", name="line")
+        named = [reading for reading in found if reading["t_utc_ns"] is not None]
+        if named:
+            break
+    else:
+        pytest.skip("this machine is too loaded to emulate a pulse within 2 ms of its second")
+    for reading in named:
+        since_s = round((reading["t_node_ns"] - found[0]["t_node_ns"]) / NS_PER_S)
+        assert reading["t_utc_ns"] == (first_utc_s + since_s) * NS_PER_S
+        (fix_ns,) = reading["fixes_ns"]
+        assert fix_ns == reading["t_node_ns"]  # its own second is that of the pulse
 
 
 def test_a_device_is_refused_to_a_user_without_the_right_and_given_to_one_with_it(

@@ -7,7 +7,9 @@ One JSON object a line each way: `{"do": name, ...}` in, `{"ok": value}` or `{"e
 import base64
 import ctypes
 import fcntl
+import functools
 import json
+import operator
 import os
 import struct
 import sys
@@ -25,6 +27,7 @@ from hid_sensor import HidSensor
 from numpy.typing import NDArray
 
 from coeval.errors import CoevalError
+from coeval.pulse_names import PulseNames
 from coeval.samples import AudioBlock, FloatArray, Frame
 from coeval_edge.doctor import examine
 from coeval_edge.kernel_clocks import KernelClock, measure_difference, read_node_clock
@@ -37,6 +40,7 @@ from coeval_edge.sources.iio import IioSource, open_iio
 from coeval_edge.sources.iio_device import IioConfig, find_device
 from coeval_edge.sources.iio_polled import PolledIio
 from coeval_edge.sources.microphone import Microphone, MicrophoneConfig
+from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.pps import PpsConfig, PpsSource, open_pps
 from coeval_edge.sources.pps_device import PARAMS, SET_PARAMS, KernelPulse
 from coeval_edge.sources.raw_picture import brightness
@@ -54,6 +58,9 @@ hids: dict[str, HidSensor] = {}
 iios: dict[str, IioSource] = {}
 cameras: dict[str, tuple[CameraSource, V4l2Device]] = {}
 microphones: dict[str, tuple[Microphone, AlsaPcm]] = {}
+receivers: dict[str, tuple[int, NmeaReceiver]] = {}
+first_ns: dict[str, int] = {}
+"""The node's clock at a receiver's first pulse."""
 ttys: dict[str, tuple[int, int]] = {}
 
 QUERY_CONTROL, SET_CONTROL = 0xC0445624, 0xC008561C
@@ -96,6 +103,47 @@ def pps_read(name: str, count: int = 1, timeout_s: float = 10.0) -> list[dict[st
             }
         )
     return found
+
+
+def gnss_open(name: str, path: str) -> None:
+    """A receiver: its pulse's line, and a terminal pair of which it has the other end."""
+    device, port = os.openpty()
+    tty.setraw(port)
+    names = PulseNames()
+    pps[name] = open_pps(PpsConfig(device=Path(path), nmea=name), names=names)
+    receivers[name] = device, NmeaReceiver(NmeaConfig(port=os.ttyname(port)), names=names)
+
+
+def gnss_read(name: str, first_utc_s: int) -> list[dict[str, Any]]:
+    """A pulse, then the receiver's sentence about it, and where that places the fix."""
+    reading = pps[name].read(10.0)
+    if reading is None:
+        return [{"t_node_ns": None, "t_utc_ns": None, "fixes_ns": []}]
+    t_node_ns = reading.judged.t_node_ns
+    since_s = round((t_node_ns - first_ns.setdefault(name, t_node_ns)) / 1e9)
+    at = time.strftime("%H%M%S,%d%m%y", time.gmtime(first_utc_s + since_s)).split(",")
+    body = f"GPRMC,{at[0]}.00,A,4807.038,N,01131.000,E,022.4,084.4,{at[1]},,,A"
+    check = functools.reduce(operator.xor, body.encode())
+    time.sleep(0.2)
+    device, receiver = receivers[name]
+    os.write(device, f"${body}*{check:02X}\r\n".encode())
+    fixes_ns = [int(block.t_node_ns[0]) for block in receiver.read(5.0)]
+    return [
+        {
+            "t_node_ns": t_node_ns,
+            "verdict": reading.judged.verdict,
+            "t_utc_ns": reading.t_utc_ns,
+            "fixes_ns": fixes_ns,
+        }
+    ]
+
+
+def gnss_close(name: str) -> None:
+    device, receiver = receivers.pop(name)
+    first_ns.pop(name, None)
+    receiver.close()
+    os.close(device)
+    pps_close(name)
 
 
 def pps_listen(name: str, for_s: float) -> dict[str, Any]:
@@ -458,6 +506,7 @@ def as_nobody(what: str, **keys: Any) -> Any:
 DO: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
+        *(gnss_open, gnss_read, gnss_close),
         *(pps_open, pps_wait, pps_read, pps_listen, pps_state, pps_close, pps_set_mode),
         *(gpio_open, gpio_read, gpio_close, clocks, step_realtime, say_synchronised),
         *(camera_open, camera_read, camera_frame, camera_close, doctor, set_control),
