@@ -343,10 +343,17 @@ class SessionClocks:
         kept, gone = (second, first) if swap else (first, second)
         near, far = (evidence.second, evidence.first) if swap else (evidence.first, evidence.second)
         measured_ns = -evidence.offset_ns if swap else evidence.offset_ns
-        kept.predict(t_first_ns + (evidence.offset_ns if swap else 0) - whole_offset(kept, near))
-        gone.predict(t_first_ns + (0 if swap else evidence.offset_ns) - whole_offset(gone, far))
+        t_kept_ns = t_first_ns + (evidence.offset_ns if swap else 0) - whole_offset(kept, near)
+        t_gone_ns = t_first_ns + (0 if swap else evidence.offset_ns) - whole_offset(gone, far)
+        # Either group may have heard of a later instant: both go on to the later of the two.
+        late_ns = max(kept.t_root_ns - t_kept_ns, gone.t_root_ns - t_gone_ns, 0)
+        kept.predict(t_kept_ns + late_ns)
+        gone.predict(t_gone_ns + late_ns)
         base_ns = whole_offset(kept, near) + measured_ns - whole_offset(gone, far)
         known = kept.spread(near)[0, 0] + gone.spread(far)[0, 0]
+        for clock in (evidence.first, evidence.second):
+            kind, late_s = self.oscillator(clock), late_ns / NS_PER_S
+            known += (kind.skew_sigma_ppb * late_s) ** 2 + kind.wander(late_s)
         sigma = LOOSE * math.sqrt(evidence.sigma_ns**2 + evidence.bias_sigma_ns**2 + known)
         kept.absorb(gone, base_ns=base_ns, sigma_ns=sigma)
         self._filters.remove(gone)

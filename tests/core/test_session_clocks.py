@@ -496,3 +496,27 @@ def test_choosing_among_thousands_of_pairs_looks_at_few_of_them_twice() -> None:
     for _ in names:
         tied |= {c for o in chosen if {o.first, o.second} & tied for c in (o.first, o.second)}
     assert tied == set(names)
+
+
+@pytest.mark.parametrize("late_s", [0, 5, 50])
+def test_a_node_that_is_heard_late_is_tied_as_well_as_any_other(late_s: int) -> None:
+    """All that one node measured for a minute arrives when the other is already that far on."""
+    rng = np.random.default_rng(9)
+    clocks = SessionClocks(reference="ref")
+
+    def edge(node: str, t: int, offset: float) -> Evidence:
+        noisy = offset + rng.normal() * 1e3
+        return sample(t, noisy, first=UTC, second=node, source=f"pps/{node}")
+
+    findings = []
+    for t in range(60 + late_s):
+        if t < 60:
+            findings += clocks.push(edge("ref", t, 0.0))
+        if t >= late_s:
+            findings += clocks.push(edge("n", t - late_s, 3e9 + 40e3 * (t - late_s)))
+    assert findings == []
+    assert clocks.sources["pps/n"].scale < 1.5
+    assert clocks.counts["held"] == 0
+    state = clocks.at("n", EPOCH + 60 * S)
+    assert state is not None
+    assert abs(state.offset_ns - (3e9 + 40e3 * 60)) <= 2 * state.ci95_ns < 1e4
