@@ -18,8 +18,10 @@ AGREEING = 3
 """So many sentences in a row that agree make a name, or change it (a leap second, a receiver that
 learnt how many there were)."""
 HELD_NS = 64 * NS_PER_S
-"""For so long a name is carried on without a sentence, and a place without a pulse: a crystal errs
-by 500 ppm at most, which is 32 ms then."""
+"""For so long a name is carried on without a sentence: a crystal errs by 500 ppm at most, which is
+32 ms then."""
+PLACED_NS = 5 * NS_PER_S
+"""For so long an instant is placed by a pulse: 100 ppm is 0.5 ms then."""
 KEPT_PULSES = 4
 
 
@@ -83,12 +85,12 @@ class PulseNames:
                 self._take(NamedPulse(t_node_ns=before[-1], t_utc_ns=t_utc_ns))
 
     def place(self, t_utc_ns: int) -> NodeNs | None:
-        """An instant of UTC on the node's clock; None without a named pulse less than 64 s old."""
+        """An instant of UTC on the node's clock; None without a named pulse within 5 s of it."""
         with self._lock:
             if self._name is None or self._is_doubted:
                 return None
             since_ns = t_utc_ns - self._name.t_utc_ns
-            if abs(since_ns) > HELD_NS:
+            if abs(since_ns) > PLACED_NS:
                 return None
             return NodeNs(self._name.t_node_ns + since_ns)
 

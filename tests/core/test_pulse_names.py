@@ -2,7 +2,7 @@
 
 import pytest
 
-from coeval.pulse_names import HELD_NS, PulseNames
+from coeval.pulse_names import HELD_NS, PLACED_NS, PulseNames
 from coeval.time import NS_PER_S, NodeNs
 
 BOOT_NS = 77_123_456_789
@@ -85,7 +85,7 @@ def test_a_fix_between_two_seconds_is_placed_by_the_named_pulse_before_it() -> N
         tell(names, k)
     placed = names.place(utc_ns(3) + NS_PER_S // 5)
     assert placed == pulse_ns(3) + NS_PER_S // 5
-    assert names.place(utc_ns(3) + HELD_NS + 1) is None
+    assert names.place(utc_ns(3) + PLACED_NS + 1) is None
 
 
 def test_missing_pulses_do_not_shift_the_names() -> None:

@@ -201,6 +201,25 @@ def test_without_a_fix_or_with_an_impossible_date_nothing_is_said_of_utc(
     assert (source.counts["no_fix"], source.counts["old_date"]) == (1, 1)
 
 
+def test_a_wild_second_is_not_told_as_utc(receiver: Receiver, open_receiver: Open) -> None:
+    told: list[StatementSample] = []
+    source = open_receiver(hand=told.extend)
+    for k, wrong_s in enumerate([3600, 0, 0, 3600, 0, 0]):
+        receiver.say(source, [rmc(k + wrong_s)], at_s=k + 0.3)
+    assert told == []
+    receiver.say(source, [rmc(6)], at_s=6.3)
+    assert len(told) == 1
+
+
+def test_a_receiver_that_stands_still_has_no_velocity(
+    receiver: Receiver, open_receiver: Open
+) -> None:
+    source = open_receiver()
+    still = sentence("GNRMC,120001.00,A,4807.038,N,01131.000,E,0.05,,251126,,,A")
+    (row,) = receiver.say(source, [still], at_s=1.3)
+    assert row.values[0, 4:].tolist() == [0.0, 0.0]
+
+
 def test_repeated_and_backwards_seconds_are_counted_and_make_no_row(
     receiver: Receiver, open_receiver: Open
 ) -> None:

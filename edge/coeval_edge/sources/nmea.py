@@ -22,7 +22,7 @@ from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.sources.errors import SourceUnfit
 from coeval_edge.sources.nmea_sentences import Altitude, Fix, parse_sentence
-from coeval_edge.sources.promptest import Promptest
+from coeval_edge.sources.promptest import STEP_NS, Promptest
 from coeval_edge.sources.serial_port import SerialLines
 from coeval_edge.sources.timing import Timing
 
@@ -33,6 +33,10 @@ LATENCY_S, LATENCY_SIGMA_S = 0.275, 0.13
 PLACED_SIGMA_NS = 100_000.0
 """A fix between two pulses is carried by the node's crystal: 100 ppm of up to a second."""
 STATEMENT_EVERY_NS = 16 * NS_PER_S
+STEADY = 3
+"""So many fixes in a row whose times fit each other, before anything is said of UTC."""
+STANDING_MPS = 1.0
+"""Slower than this a receiver may know no course; its velocity is then taken to be none."""
 STATEMENT_SIGMA_NS = 5e6
 """How far the promptest arrivals of a minute scatter."""
 UNREADABLE_BYTES = 600
@@ -110,6 +114,8 @@ class NmeaReceiver:
         self._last_utc_ns: int | None = None
         self._last_node_ns: int | None = None
         self._told_ns: int | None = None
+        self._last_difference_ns: int | None = None
+        self._num_steady = 0
         self._read_until = 0
         self._state = ""
 
@@ -161,19 +167,14 @@ class NmeaReceiver:
             self._say("no fix: does its antenna see the sky?")
         elif not fix.has_date:
             self.counts["old_date"] += 1
-            self._say(
-                "its date cannot be: not used as UTC; where its count of weeks ran over, set "
-                "week_rollovers"
-            )
-        else:
-            self._say("has a fix")
         if self._names is not None and fix.t_utc_ns % NS_PER_S == 0:
             self._names.sentence(begin_ns, fix.whole_second_ns)
         if not fix.has_fix:
             return None
         least_ns = self._arrivals.push(begin_ns, fix.t_utc_ns)
-        self._tell(fix, least_ns)
+        self._tell(fix, begin_ns, least_ns)
         t_node_ns = self._place(fix, least_ns)
+        self._say(state_of(fix, is_placed=t_node_ns is not None))
         if t_node_ns is None:
             self.counts["no_pulse"] += 1
             return None
@@ -181,10 +182,10 @@ class NmeaReceiver:
             return None  # counted as backwards: its time was set
         self._last_node_ns = t_node_ns
         self.counts["used"] += 1
-        course_rad = math.radians(fix.course_deg)
+        north_mps, east_mps = velocity(fix)
         row = (
             *(fix.latitude_deg, fix.longitude_deg, self._altitude_m, fix.speed_mps),
-            *(fix.speed_mps * math.cos(course_rad), fix.speed_mps * math.sin(course_rad)),
+            *(north_mps, east_mps),
         )
         return MetadataBlock(
             t_node_ns=np.array([t_node_ns], np.int64), values=np.array([row], np.float64)
@@ -204,9 +205,15 @@ class NmeaReceiver:
             return None
         return fix.t_utc_ns + least_ns - self._latency_ns
 
-    def _tell(self, fix: Fix, least_ns: int) -> None:
+    def _tell(self, fix: Fix, begin_ns: NodeNs, least_ns: int) -> None:
         """Say now and then what UTC is, where no pulse says it better."""
+        difference_ns = begin_ns - fix.t_utc_ns
+        before_ns, self._last_difference_ns = self._last_difference_ns, difference_ns
+        is_steady = before_ns is not None and abs(difference_ns - before_ns) < STEP_NS
+        self._num_steady = self._num_steady + 1 if is_steady else 1
         if self._hand is None or self._names is not None or not fix.has_date:
+            return
+        if self._num_steady < STEADY:
             return
         t_node_ns = fix.t_utc_ns + least_ns - self._latency_ns
         if self._told_ns is not None and t_node_ns - self._told_ns < STATEMENT_EVERY_NS:
@@ -231,6 +238,23 @@ class NmeaReceiver:
             logger.info("gnss port=%s state=%s", self._config.port, state)
 
 
+def state_of(fix: Fix, *, is_placed: bool) -> str:
+    """What a receiver with a fix does, for the log."""
+    if not fix.has_date:
+        return "its date cannot be; where its count of weeks ran over, set week_rollovers"
+    if not is_placed:
+        return "has a fix, but its sentences name no pulse: see its [node.time.pps] table"
+    return "has a fix"
+
+
+def velocity(fix: Fix) -> tuple[float, float]:
+    """North and east in m/s; NaN where they are not known."""
+    if math.isnan(fix.course_deg) and fix.speed_mps < STANDING_MPS:
+        return 0.0, 0.0
+    course_rad = math.radians(fix.course_deg)
+    return fix.speed_mps * math.cos(course_rad), fix.speed_mps * math.sin(course_rad)
+
+
 def timing_of(config: NmeaConfig, *, has_pulse: bool) -> Timing:
     """Where the stamps of a receiver's fixes come from."""
     if has_pulse:
@@ -238,7 +262,8 @@ def timing_of(config: NmeaConfig, *, has_pulse: bool) -> Timing:
             origin="hardware",
             latency_ns=0.0,
             sigma_ns=PLACED_SIGMA_NS,
-            how="each fix's own second, by the receiver's pulse that marks it",
+            how="each fix's own second, by the receiver's pulse that marks it; while pulses fail, "
+            "by the promptest sentences less the latency that they had (some ms)",
         )
     is_measured = config.latency_s is not None
     latency_s = config.latency_s if config.latency_s is not None else LATENCY_S
