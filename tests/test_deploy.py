@@ -14,6 +14,7 @@ import pytest
 
 from coeval_aggregator.config import AggregatorConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
+from coeval_edge.live import SourcesConfig
 from coeval_lab.broker import find_mosquitto, free_port
 from coeval_lab.check_command import check_file
 
@@ -53,6 +54,14 @@ def test_a_default_in_a_comment_is_the_real_one(file: str, kinds: dict[str, type
             assert stated == (list(field.default) if field.default == () else field.default)
             seen += 1
     assert seen >= 6
+
+
+@pytest.mark.parametrize("kind", [field.name for field in dataclasses.fields(SourcesConfig)])
+def test_every_kind_of_source_has_an_example_and_a_row_in_the_guide(kind: str) -> None:
+    example = (DEPLOY / "examples/node-live.toml").read_text(encoding="utf-8")
+    guide = (DEPLOY.parent / "docs/guide/sources.md").read_text(encoding="utf-8")
+    assert f"[node.sources.{kind}." in example
+    assert re.search(rf"^\| `{kind}`", guide, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
