@@ -32,15 +32,11 @@ class Smoother:
         """
         if self._states:
             last = self._states[-1]
-            same = last.index == filter_.index and last.bias_index == filter_.bias_index
+            same = (last.index, last.bias_index) == (filter_.index, filter_.bias_index)
+            same &= (last.bases, last.bias_bases) == (filter_.bases, filter_.bias_bases)
             if not same or filter_.t_root_ns < last.t_root_ns:
                 self._states.clear()
         self._states.append(filter_.copy())
-        self._smoothed = None
-
-    def begin_segment(self) -> None:
-        """Forget the past: a clock stepped."""
-        self._states.clear()
         self._smoothed = None
 
     def at(

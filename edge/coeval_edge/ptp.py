@@ -96,11 +96,6 @@ class PtpState:
             return "has measured nothing yet"
         return None
 
-    @property
-    def is_of_utc(self) -> bool:
-        """Whether UTC follows from the master's time, and how well is known."""
-        return self.utc_offset_s is not None and self.accuracy_ns is not None
-
 
 def parse_pmc(text: str) -> PtpState | None:
     """Read what `pmc` answers to QUESTIONS; None where an answer is missing or no number."""

@@ -395,6 +395,17 @@ def test_hindsight_does_not_reach_outside_what_is_kept() -> None:
     assert smoother.at("n", EPOCH + 18 * S) is not None
 
 
+def test_hindsight_does_not_reach_across_a_step() -> None:
+    clocks, smoother = session(), Smoother()
+    for t in range(60):
+        clocks.push(sample(t, 50e6 if t >= 40 else 0.0))
+        smoother.record(clocks.filters()[0])
+    assert smoother.at("n", EPOCH + 30 * S) is None
+    found = smoother.at("n", EPOCH + 50 * S)
+    assert found is not None
+    assert found[0] + found[1] == pytest.approx(50e6, abs=2000)
+
+
 def test_utc_never_steps_whatever_else_is_doubted() -> None:
     clocks = SessionClocks(reference="ref")
     findings = []

@@ -71,7 +71,7 @@ def test_the_answer_of_a_port_that_follows_is_read() -> None:
     state = parsed()
     assert (state.port_state, state.grandmaster, state.steps) == ("SLAVE", "bef192.fffe.af42be", 2)
     assert (state.offset_ns, state.path_delay_ns) == (-812, 9000.0)
-    assert (state.utc_offset_s, state.accuracy_ns, state.is_of_utc) == (37, 100, True)
+    assert (state.utc_offset_s, state.accuracy_ns) == (37, 100)
     assert state.unusable is None
 
 
