@@ -359,6 +359,28 @@ def test_an_exposure_that_the_camera_chooses_is_not_known(
     device.close()
 
 
+def test_a_camera_that_may_slow_down_in_the_dark_is_forbidden_to(tmp_path: Path) -> None:
+    controls = {abi.EXPOSURE_OVER_RATE: 1}
+
+    def ioctl(_fd: int, request: int, data: bytearray) -> int:
+        if request == abi.QUERY_CAPABILITY:
+            can = abi.CAP_VIDEO_CAPTURE | abi.CAP_STREAMING
+            abi.CAPABILITY.pack_into(data, 0, b"uvcvideo", b"Cam", b"usb", 0, can, can)
+            return 0
+        number, value = abi.CONTROL.unpack(data)
+        if request == abi.SET_CONTROL:
+            controls[number] = value
+        abi.CONTROL.pack_into(data, 0, number, controls[number])
+        return 0
+
+    (tmp_path / "video0").touch()
+    device = V4l2Device(tmp_path / "video0", ioctl=ioctl)
+    assert device.hold_rate()
+    assert controls == {abi.EXPOSURE_OVER_RATE: 0}
+    assert not device.hold_rate()
+    device.close()
+
+
 # Configuration
 
 

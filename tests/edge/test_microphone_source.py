@@ -86,7 +86,7 @@ class Card:
 
 def microphone(card: Card, **config: object) -> Microphone:
     return Microphone(
-        MicrophoneConfig(**config),  # type: ignore[arg-type]
+        MicrophoneConfig(device="the test's card", **config),  # type: ignore[arg-type]
         card,
         make_resampler=lambda rate_hz: Resampler(from_hz=rate_hz, to_hz=16_000),
         clock_ns=card.clock_ns,
@@ -164,8 +164,8 @@ def test_after_a_loss_the_timeline_begins_anew_where_the_sound_is() -> None:
 
 
 def test_a_small_leap_is_made_up_for_and_a_large_one_is_left_to_the_features_to_see() -> None:
-    """Buffers lost without a word: 8 ms are caught up with, 60 ms are a gap in the rows."""
-    for num_samples, num_leaps in ((384, 0), (2880, 1)):
+    """Samples lost without a word: 9 ms are caught up with, 60 ms are a gap in the rows."""
+    for num_samples, num_leaps in ((432, 0), (2880, 1)):
         card = Card()
         made = microphone(card, latency_s=0.0025)
         blocks = listen(made, 20.0)
@@ -259,11 +259,11 @@ def test_a_card_that_may_not_be_used_is_not_taken_for_absent(
 )
 def test_a_wrong_value_is_refused_by_its_key(key: str, value: object) -> None:
     with pytest.raises(BadConfig, match=key):
-        MicrophoneConfig(**{key: value})  # type: ignore[arg-type]
+        MicrophoneConfig(**{"device": "hw:0", key: value})  # type: ignore[arg-type]
 
 
 def test_a_microphone_is_a_stream_of_the_node() -> None:
-    config = SourcesConfig(microphone={"mic": MicrophoneConfig()})
+    config = SourcesConfig(microphone={"mic": MicrophoneConfig(device="hw:0")})
     found = [(name, modality) for name, modality, _ in config.openers(ClockLinks())]
     assert found == [("mic", "audio")]
 

@@ -48,6 +48,7 @@ def build_image(folder: Path, *, machine: list[str]) -> GuestImage:
     code.tree(ROOT / "edge" / "coeval_edge", "node/coeval_edge")
     for name in ("agent.py", "hid_sensor.py"):
         code.file(f"node/{name}", (HERE / "guest" / name).read_bytes())
+    code.file("etc/group", b"root:x:0:\naudio:x:29:\n")  # alsa-lib shares cards within a group
     code.file("init", (HERE / "guest" / "init").read_bytes(), mode=0o755)
     initrd = folder / "initrd"
     # The kernel unpacks archives one after the other, the later ones over the earlier.

@@ -1,9 +1,9 @@
 """A sound card read through alsa-lib, with the kernel's own stamp of every block.
 
 In: a PCM by its name. Out: mono samples, and with them a pair that the kernel keeps together: how
-many samples the card had taken, and when, on a clock that we choose (snd_pcm_htimestamp). PortAudio
-and what stands on it say neither which clock their times are of nor how much an overrun lost, and
-need a library of their own; alsa-lib is on every Linux that has sound.
+many samples the card had taken, and when, on a clock that it names (snd_pcm_htimestamp). PortAudio
+says neither which clock its times are of nor how much an overrun lost, and is a library more;
+alsa-lib is on every Linux that has sound.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 CAPTURE, NONBLOCK = 1, 1
 INTERLEAVED = 3
-STAMP_ENABLED, STAMP_MONOTONIC_RAW = 1, 2
+STAMP_ENABLED = 1
 STAMP_CLOCKS = {
     0: KernelClock.REALTIME,
     1: KernelClock.MONOTONIC,
@@ -49,8 +49,8 @@ PERIOD_US, BUFFER_US = 10_000, 500_000
 OPEN_ADVICE: dict[type[SourceUnusable], str] = {
     SourceAbsent: "`coeval doctor` and `arecord -L` list the microphones there are",
     SourceForbidden: "sudo usermod -aG audio $USER, then log in again",
-    SourceBusy: "another program has it open (sudo fuser -v /dev/snd/*); device = 'default' may "
-    "share it",
+    SourceBusy: "another program has it open (sudo fuser -v /dev/snd/* names it); device = "
+    "'default' may share it",
     SourceUnfit: "name it plughw:… instead of hw:…, which converts what the card cannot do",
     SourceUnusable: "`coeval doctor` and `arecord -L` list the microphones there are",
 }
@@ -173,47 +173,49 @@ class AlsaPcm:
 
     def _set_hardware(self, rate_hz: int) -> tuple[int, int, str]:
         """Agree on rate, channels and format with the card."""
-        lib, pcm = self._lib, self._pcm
-        params = ctypes.create_string_buffer(lib.snd_pcm_hw_params_sizeof())
-        self._check(lib.snd_pcm_hw_params_any(pcm, params), "set up")
+        params = ctypes.create_string_buffer(self._lib.snd_pcm_hw_params_sizeof())
+        self._set_up("hw_params_any", params)
         # The card's own rates only: resampling, if any, is ours to do and to know.
-        self._check(lib.snd_pcm_hw_params_set_rate_resample(pcm, params, 0), "set up")
-        self._check(lib.snd_pcm_hw_params_set_access(pcm, params, INTERLEAVED), "set up")
+        self._set_up("hw_params_set_rate_resample", params, 0)
+        self._set_up("hw_params_set_access", params, INTERLEAVED)
         can = [
             name
             for name, number in FORMATS.items()
-            if lib.snd_pcm_hw_params_test_format(pcm, params, number) == 0
+            if self._lib.snd_pcm_hw_params_test_format(self._pcm, params, number) == 0
         ]
         if not can:
             raise SourceUnfit(
                 f"microphone {self.name} has none of the formats {', '.join(FORMATS)}; "
                 f"{OPEN_ADVICE[SourceUnfit]}"
             )
-        self._check(lib.snd_pcm_hw_params_set_format(pcm, params, FORMATS[can[0]]), "set up")
+        self._set_up("hw_params_set_format", params, FORMATS[can[0]])
         channels, rate = ctypes.c_uint(1), ctypes.c_uint(rate_hz)
         period_us, buffer_us = ctypes.c_uint(PERIOD_US), ctypes.c_uint(BUFFER_US)
-        for what, value in (("rate", rate), ("period_time", period_us), ("buffer_time", buffer_us)):
-            near = getattr(lib, f"snd_pcm_hw_params_set_{what}_near")
-            self._check(near(pcm, params, ctypes.byref(value), None), "set up")
-            if what == "rate":
-                near = lib.snd_pcm_hw_params_set_channels_near
-                self._check(near(pcm, params, ctypes.byref(channels)), "set up")
-        self._check(lib.snd_pcm_hw_params(pcm, params), "set up")
+        self._set_up("hw_params_set_channels_near", params, ctypes.byref(channels))
+        self._set_up("hw_params_set_rate_near", params, ctypes.byref(rate), None)
+        self._set_up("hw_params_set_period_time_near", params, ctypes.byref(period_us), None)
+        self._set_up("hw_params_set_buffer_time_near", params, ctypes.byref(buffer_us), None)
+        self._set_up("hw_params", params)
         return rate.value, channels.value, can[0]
 
     def _set_stamps(self) -> KernelClock:
-        """Have every block stamped, by the node's own clock where the kernel can."""
-        lib, pcm = self._lib, self._pcm
-        params = ctypes.create_string_buffer(lib.snd_pcm_sw_params_sizeof())
-        self._check(lib.snd_pcm_sw_params_current(pcm, params), "set up")
-        self._check(lib.snd_pcm_sw_params_set_tstamp_mode(pcm, params, STAMP_ENABLED), "set up")
-        lib.snd_pcm_sw_params_set_tstamp_type(pcm, params, STAMP_MONOTONIC_RAW)
-        self._check(lib.snd_pcm_sw_params(pcm, params), "set up")
+        """Have every block stamped; by which clock.
+
+        It is the one that the PCM has: asked for CLOCK_MONOTONIC_RAW, a shared card (`dsnoop`,
+        which `default` mostly is) takes no settings at all.
+        """
+        params = ctypes.create_string_buffer(self._lib.snd_pcm_sw_params_sizeof())
+        self._set_up("sw_params_current", params)
+        self._set_up("sw_params_set_tstamp_mode", params, STAMP_ENABLED)
+        self._set_up("sw_params", params)
         kind = ctypes.c_int()
-        self._check(
-            lib.snd_pcm_sw_params_get_tstamp_type(params, ctypes.byref(kind)), "ask the clock of"
-        )
+        self._lib.snd_pcm_sw_params_get_tstamp_type(params, ctypes.byref(kind))
         return STAMP_CLOCKS[kind.value]
+
+    def _set_up(self, function: str, *arguments: object) -> None:
+        """Call a function of alsa-lib that sets something of the PCM."""
+        code = getattr(self._lib, f"snd_pcm_{function}")(self._pcm, *arguments)
+        self._check(code, f"set up ({function})", is_opening=True)
 
     def _check(self, code: int, doing: str, *, is_opening: bool = False) -> None:
         if code >= 0:
@@ -302,7 +304,6 @@ def load_alsa() -> ctypes.CDLL:
         "snd_pcm_hw_params": (pointer, pointer),
         "snd_pcm_sw_params_current": (pointer, pointer),
         "snd_pcm_sw_params_set_tstamp_mode": (pointer, pointer, number),
-        "snd_pcm_sw_params_set_tstamp_type": (pointer, pointer, number),
         "snd_pcm_sw_params_get_tstamp_type": (pointer, pointer),
         "snd_pcm_sw_params": (pointer, pointer),
     }

@@ -49,8 +49,9 @@ RECENT_NS = 2 * NS_PER_S
 class MicrophoneConfig:
     """A microphone."""
 
-    device: str = "default"
-    """As ALSA knows it: `default`, `plughw:CARD=Device`; `arecord -L` lists them."""
+    device: str
+    """As ALSA knows it, as `plughw:CARD=Device`; `coeval doctor` lists them. `default`, where
+    programs share a card, loses samples without saying so when the machine is busy."""
     rate_hz: int = 48_000
     """Sample rate asked for; the card takes the nearest it has."""
     latency_s: float | None = None

@@ -1,5 +1,6 @@
 """A camera of the kernel (V4L2): USB cameras and most others; what their stamps mark."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from coeval_edge.sources.camera import CameraModality, CameraSource, StampRule, 
 from coeval_edge.sources.exposure import Lateness, StampPoint, lateness
 from coeval_edge.sources.raw_picture import PictureReader
 from coeval_edge.sources.v4l2_device import FORMATS, StampKind, V4l2Device
+
+logger = logging.getLogger(__name__)
 
 UVC = "uvcvideo"
 UVC_PARAMETERS = Path("sys/module/uvcvideo/parameters")
@@ -31,6 +34,9 @@ class CameraConfig:
     """Rows asked for; the features need 48."""
     rate_hz: float = 30.0
     """Frames a second asked for."""
+    hold_rate: bool = True
+    """Whether to forbid the camera to expose for longer than a frame period in the dark (its control
+    `exposure_dynamic_framerate`), which would make its times unknown by as much."""
     pixel_format: str = ""
     """Format asked for, as `YUYV` or `MJPG`; empty: the cheapest that is fast enough."""
     exposure_s: float | None = None
@@ -113,6 +119,8 @@ def open_camera(config: CameraConfig) -> CameraSource:
     """
     device = V4l2Device(config.device)
     try:
+        if config.hold_rate and device.hold_rate():
+            logger.info("camera rate held device=%s", config.device)
         picture, period_ns = device.start(
             width=config.width,
             height=config.height,

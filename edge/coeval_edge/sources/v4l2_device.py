@@ -170,6 +170,14 @@ class V4l2Device:
             return None
         return int(abi.CONTROL.unpack(data)[1])
 
+    def hold_rate(self) -> bool:
+        """Forbid the camera to give fewer frames in the dark; whether it had to be told."""
+        if not self.control(abi.EXPOSURE_OVER_RATE):
+            return False
+        data = bytearray(abi.CONTROL.pack(abi.EXPOSURE_OVER_RATE, 0))
+        self._ask(abi.SET_CONTROL, data, "hold the rate of", is_opening=True)
+        return True
+
     def negotiate(
         self, *, width: int, height: int, rate_hz: float, pixel_format: str
     ) -> tuple[PictureFormat, int]:
