@@ -70,16 +70,15 @@ def test_five_milliseconds_of_jitter_in_are_a_fifth_of_one_out(skew_ppm: float, 
 
 @pytest.mark.parametrize("jitter", [uniform, normal, one_sided])
 def test_sigma_is_what_the_times_are_off_from_the_first_second_on(jitter: Jitter) -> None:
-    """Over 60 cards whose skews are as cards' are: 95 of 100 within two sigmas, at every age."""
-    skews = np.random.default_rng(1).normal(0, 250.0, 60)
-    for age_s in (0.3, 1.0, 4.0, 20.0):
-        within = 0
-        for seed, skew_ppm in enumerate(skews):
-            card = Card(skew_ppm=skew_ppm, jitter=jitter, seed=seed)
-            clock = SampleClock(RATE_HZ)
-            card.feed(clock, age_s)
-            within += abs(card.error_ns(clock)) < 2 * clock.sigma_ns
-        assert within >= 0.85 * len(skews), age_s
+    """Over 40 cards whose skews are as cards' are: mostly within two sigmas, at every age."""
+    skews = np.random.default_rng(1).normal(0, 250.0, 40)
+    within = np.zeros(4, int)
+    for seed, skew_ppm in enumerate(skews):
+        card, clock = Card(skew_ppm=skew_ppm, jitter=jitter, seed=seed), SampleClock(RATE_HZ)
+        for k, further_s in enumerate((0.3, 0.7, 3.0, 8.0)):
+            card.feed(clock, further_s)
+            within[k] += abs(card.error_ns(clock)) < 2 * clock.sigma_ns
+    assert (within >= 0.85 * len(skews)).all(), within
 
 
 def test_the_first_seconds_are_less_sure() -> None:
@@ -126,6 +125,16 @@ def test_a_loss_that_the_card_tells_begins_a_new_line_at_once() -> None:
     clock.restart()
     assert card.feed(clock, 0.01) == 1
     assert abs(card.error_ns(clock)) < 5 * MS
+
+
+def test_a_first_stamp_that_is_wrong_is_soon_outvoted() -> None:
+    """As shared cards give it: of 35 ms before."""
+    card, clock = Card(jitter=kernel_s), SampleClock(RATE_HZ)
+    clock.push(0, NodeNs(round(card.true_ns - 35 * MS)))
+    for age_s in (1.0, 2.0, 7.0):
+        card.feed(clock, age_s)
+        assert abs(card.error_ns(clock)) < 3 * clock.sigma_ns
+    assert abs(card.error_ns(clock)) < 0.3 * MS
 
 
 def test_a_machine_that_is_busy_for_a_moment_moves_nothing() -> None:

@@ -35,6 +35,8 @@ SETTLED_NS = 500_000.0
 """Sound is handed out once its line is known so well …"""
 HELD_NS = 5 * NS_PER_S
 """… or after so long, where stamps are too wild for that."""
+START_S = 0.2
+"""Stamps of the first sound are not used: a shared card's are of before it was opened."""
 BLOCK_S = 0.1
 MOST_BENT = 0.01
 """By what share a block may be stretched: 1 ms in 0.1 s, which no feature sees."""
@@ -163,7 +165,7 @@ class Microphone:
         self._held.append(block.pcm)
         self.counts["used"] += 1
         t_node_ns = self._place(block, now_ns)
-        if t_node_ns is not None:
+        if t_node_ns is not None and block.stamp_sample >= START_S * self._pcm.rate_hz:
             self.clock.push(block.stamp_sample, t_node_ns)
         return sound + self._hand_out(everything=False)
 

@@ -100,12 +100,14 @@ class SampleClock:
         self._move_to((sample - self._sample0) / self._rate_hz)
         residual_ns = t_node_ns - self._t0_ns - self._at_s * NS_PER_S - self._height
         self._remember(residual_ns, t_node_ns)
-        if self._is_broken():
+        middle_ns = statistics.median(stamp.residual_ns for stamp in self._recent)
+        if self._is_broken(middle_ns):
             oldest = self._recent[0]
             self._skew, self._skew_variance = oldest.skew, oldest.skew_variance
             self._begin(sample, t_node_ns)
             return True
-        self._learn_jitter(residual_ns)
+        # Around the middle of the last ones: stamps of another line are off, and jitter no more.
+        self._learn_jitter(residual_ns - middle_ns)
         spread2 = self._height_variance + self._jitter2
         limit_ns = OUTLIER * math.sqrt(spread2)
         if abs(residual_ns) > limit_ns:
@@ -166,22 +168,18 @@ class SampleClock:
         while t_node_ns - self._recent[0].t_node_ns > BREAK_WINDOW_NS:
             self._recent.popleft()
 
-    def _is_broken(self) -> bool:
-        """Whether the last stamps, but for single ones, lie off the line."""
+    def _is_broken(self, middle_ns: float) -> bool:
+        """Whether the last stamps lie off the line, by their median."""
         num = len(self._recent)
         span_ns = self._recent[-1].t_node_ns - self._recent[0].t_node_ns
         if num < LEAST_STAMPS or span_ns < BREAK_WINDOW_NS // 2:
             return False
-        if abs(self._recent[-1].residual_ns) <= LEAST_BREAK_NS / 2:  # cheaper than a median
-            return False
         # A median's variance is π/2 of the mean's.
         spread_ns = math.sqrt(self._height_variance + self._jitter2 * math.pi / 2 / num)
-        off_ns = abs(statistics.median(stamp.residual_ns for stamp in self._recent))
-        return off_ns > max(LEAST_BREAK_NS, BREAK * spread_ns)
+        return abs(middle_ns) > max(LEAST_BREAK_NS, BREAK * spread_ns)
 
     def _learn_jitter(self, residual_ns: float) -> None:
         """Follow the mean square of the residuals; single ones count as outliers at most."""
-        clipped2 = min(residual_ns**2, OUTLIER**2 * (self._jitter2 + self._height_variance))
+        clipped2 = min(residual_ns**2, OUTLIER**2 * self._jitter2)
         self._num = min(self._num + 1.0, JITTER_MEMORY)
-        own2 = max(clipped2 - self._height_variance, 0.0)
-        self._jitter2 += (own2 - self._jitter2) / self._num
+        self._jitter2 += (clipped2 - self._jitter2) / self._num

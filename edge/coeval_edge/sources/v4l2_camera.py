@@ -35,8 +35,8 @@ class CameraConfig:
     rate_hz: float = 30.0
     """Frames a second asked for."""
     hold_rate: bool = True
-    """Whether to forbid the camera to expose for longer than a frame period in the dark (its control
-    `exposure_dynamic_framerate`), which would make its times unknown by as much."""
+    """Whether to forbid the camera to expose for longer than a frame period in the dark (by its
+    control `exposure_dynamic_framerate`), which would make its times unknown by as much."""
     pixel_format: str = ""
     """Format asked for, as `YUYV` or `MJPG`; empty: the cheapest that is fast enough."""
     exposure_s: float | None = None
