@@ -21,6 +21,7 @@ from coeval.evidence_wire import (
     TimeSample,
 )
 from coeval.hardware import match_edges
+from coeval.interval import NORMAL_95
 from coeval.network import ExchangeFilter
 from coeval.placing import PairLine
 from coeval.session_clocks import Finding, SessionClocks, whole_offset
@@ -96,7 +97,9 @@ class EvidenceBook:
                 state = self.clocks.at(clock, t_ref_ns)
                 if state is None or not state.is_locked or not is_node(clock):
                     continue
-                to_ppm = np.diag([1.0, 1e-3])
+                # The line's interval is to be the state's, which no normal error made.
+                sigma_ns = state.ci95_ns / NORMAL_95
+                scale = np.diag([sigma_ns / math.sqrt(state.covariance[0, 0]), 1e-3])
                 found.append(
                     PairLine(
                         first=reference,
@@ -105,7 +108,7 @@ class EvidenceBook:
                         t_second_ns=t_ref_ns + state.offset_ns,
                         lag_ns=state.offset_ns,
                         skew_ppm=state.skew_ppb * 1e-3,
-                        covariance=to_ppm @ state.covariance @ to_ppm,
+                        covariance=scale @ state.covariance @ scale,
                     )
                 )
         return found

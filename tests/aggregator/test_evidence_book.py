@@ -67,6 +67,9 @@ def test_exchanges_tie_nodes_through_the_server() -> None:
     (line,) = book.lines(80 * S + 7 * S)
     assert line.kind == "network"
     assert abs(line.lag_ns - 2 * S) <= 2 * np.sqrt(line.covariance[0, 0])
+    known = book.clocks.at("wrist", 80 * S + 7 * S)
+    assert known is not None
+    assert 1.96 * np.sqrt(line.covariance[0, 0]) == pytest.approx(known.ci95_ns)
     # Half of 0.8 ms of delay on either path is never claimed away.
     assert np.sqrt(line.covariance[0, 0]) > 200_000
 
