@@ -1,6 +1,7 @@
 """A GNSS receiver on a terminal pair, by an invented clock: which second a fix and a pulse are."""
 
 import datetime
+import errno
 import os
 import tty
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from coeval.samples import MetadataBlock
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.config import load_node_config
 from coeval_edge.live import LiveStreams, SourcesConfig
-from coeval_edge.sources.errors import SourceAbsent, SourceLost, SourceUnfit
+from coeval_edge.sources.errors import SourceAbsent, SourceForbidden, SourceLost, SourceUnfit
 from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.nmea_sentences import Altitude, Fix, parse_sentence
 from coeval_edge.sources.promptest import Promptest
@@ -299,6 +300,17 @@ def test_a_receiver_that_is_not_there_or_unplugged_is_named(
     os.close(receiver.device)
     with pytest.raises(SourceLost, match="still plugged in"):
         source.read(0.05)
+
+
+def test_a_port_that_this_user_may_not_use_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    import serial
+
+    def refuse(*_: object, **__: object) -> None:
+        raise serial.SerialException(errno.EACCES, "could not open port: Permission denied")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(SourceForbidden, match="usermod -aG dialout"):
+        NmeaReceiver(NmeaConfig(port="/dev/ttyAMA0"))
 
 
 def test_a_stream_of_a_receiver_states_its_units(receiver: Receiver) -> None:

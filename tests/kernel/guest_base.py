@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from .archive import Archive
@@ -46,8 +45,8 @@ DOWNLOAD_S = 240.0
 """A download that has not ended by then is given up; all 60 MB take 30 s from a near mirror."""
 ANSWER_S = 10
 """A server that does not answer within this is not there."""
-UNUSED_S = 14 * 86400.0
-"""A base that no test has used for so long is removed."""
+KEPT_BASES = 3
+"""Those used last stay in the cache: 140 MB each, one for every recipe that was in use."""
 
 
 class CannotBuild(Exception):
@@ -65,9 +64,8 @@ def cached_base() -> Path:
         if not (base / "base.cpio").exists():
             fill(base)
         base.touch()
-        for other in CACHE.iterdir():
-            if time.time() - other.stat().st_mtime > UNUSED_S:
-                shutil.rmtree(other, ignore_errors=True)
+        for old in sorted(CACHE.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT_BASES]:
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as exc:
         raise CannotBuild(f"the cache {CACHE} cannot be used: {exc}") from exc
     return base
