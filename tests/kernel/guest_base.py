@@ -4,6 +4,7 @@ Downloaded once, from Debian and PyPI by their ordinary clients, into a cache fo
 which all checkouts share. Needs no root, and nothing of the guest is executed on this machine.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -64,11 +65,20 @@ def cached_base() -> Path:
         if not (base / "base.cpio").exists():
             fill(base)
         base.touch()
-        for old in sorted(CACHE.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT_BASES]:
-            shutil.rmtree(old, ignore_errors=True)
+        prune()
     except OSError as exc:
         raise CannotBuild(f"the cache {CACHE} cannot be used: {exc}") from exc
     return base
+
+
+def prune() -> None:
+    """Remove the bases used longest ago; another process may be about to do the same."""
+    used: dict[Path, float] = {}
+    for each in CACHE.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            used[each] = each.stat().st_mtime
+    for old in sorted(used, key=used.__getitem__)[:-KEPT_BASES]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def fill(base: Path) -> None:
