@@ -61,11 +61,11 @@ LATENCY_NS = 5.5e6
 STILLS_LATENCY_NS = 50e6
 """… stills, which come a second apart, less well …"""
 SAMPLING_LATENCY = 0.2
-"""… and numeric streams also to this share of their sampling interval: between two readings
-nothing is known of when a change began …"""
+"""… and numeric streams and videos also to this share of their sampling interval: between two
+readings or frames nothing is known of when a change began …"""
 METER_LATENCY = 0.5
 METER_LATENCY_NS = 8e6
-"""… and to how long a meter takes to answer, some half of that interval but no more than this.
+"""… and numeric streams to how long a meter takes to answer, half of that but no more than this.
 Fitted, with COARSE_SIGMA, on scenes 931 000 to 931 199, 2026-11-25."""
 COARSE_SIGMA = 0.85
 """Real over stated spread of lines from embeddings, side lobes apart."""
@@ -75,8 +75,8 @@ MOST_REACH_NS = 100e6
 """… and a line that they make less sure than this is not believed …"""
 STILLS_REACH_NS = 300e6
 """… nor one with stills than this."""
-UNKNOWN_INTERVAL_NS = 100e6
-"""Sampling interval of numeric streams of which only embeddings are known."""
+UNKNOWN_INTERVAL_NS = {"metadata": 100e6, "video": 40e6}
+"""Sampling interval of streams of which only embeddings are known."""
 
 
 NO_STEPS: Mapping[str, Sequence[int]] = {}
@@ -419,11 +419,16 @@ def latency_of(track: StreamTrack) -> float:
 
     It is the stream's own: no number of other streams to compare it with averages it away.
     """
-    if track.modality != "metadata":
-        return STILLS_LATENCY_NS if track.modality == "image" else LATENCY_NS
+    if track.modality == "image":
+        return STILLS_LATENCY_NS
+    if track.modality not in UNKNOWN_INTERVAL_NS:
+        return LATENCY_NS
     signals = track.signals
-    interval_ns = UNKNOWN_INTERVAL_NS if signals is None else NS_PER_S / signals.rate_hz
-    meter_ns = min(METER_LATENCY * interval_ns, METER_LATENCY_NS)
+    interval_ns = UNKNOWN_INTERVAL_NS[track.modality]
+    if signals is not None:
+        interval_ns = NS_PER_S / signals.rate_hz
+    is_meter = track.modality == "metadata"
+    meter_ns = min(METER_LATENCY * interval_ns, METER_LATENCY_NS) if is_meter else 0.0
     return math.hypot(LATENCY_NS, meter_ns, SAMPLING_LATENCY * interval_ns)
 
 

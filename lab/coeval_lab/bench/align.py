@@ -61,6 +61,7 @@ PAGE = Page(
 )
 
 
+PEERS = "peers: "
 CellRows = Callable[[Plan], Iterator[Row]]
 
 CELLS: tuple[tuple[str, CellRows], ...] = (
@@ -85,13 +86,13 @@ CELLS: tuple[tuple[str, CellRows], ...] = (
     ("generated scenes of 10 minutes", long_scenes),
     ("skew", skews),
     ("speed", speed),
-    (f"peers: {CLEAN}", partial(sound_peers, pair=CLEAN)),
-    (f"peers: {NOISY}", partial(sound_peers, pair=NOISY)),
-    ("peers: subtitles", subtitle_peers),
-    ("peers: events", event_peers),
+    (f"{PEERS}{CLEAN}", partial(sound_peers, pair=CLEAN)),
+    (f"{PEERS}{NOISY}", partial(sound_peers, pair=NOISY)),
+    (f"{PEERS}subtitles", subtitle_peers),
+    (f"{PEERS}events", event_peers),
 )
 """What is measured, in the order of the table."""
-LONGEST = ("generated scenes of 10 minutes", "generated scenes", "skew", f"peers: {NOISY}")
+LONGEST = ("generated scenes of 10 minutes", "generated scenes", "skew", f"{PEERS}{NOISY}")
 """Started first, so that no worker waits for another's last cell."""
 
 
@@ -109,7 +110,8 @@ def run(
     """
     if not plan.recordings.is_dir():
         say(f"no real recordings at {plan.recordings}: generated scenes only")
-    order = sorted(CELLS, key=lambda cell: cell[0] not in LONGEST)
+    cells = [cell for cell in CELLS if plan.with_peers or not cell[0].startswith(PEERS)]
+    order = sorted(cells, key=lambda cell: cell[0] not in LONGEST)
     found: dict[str, list[Row]] = {}
     with ThreadPoolExecutor(WORKERS) as threads:
         running: dict[Future[list[Row]], str] = {
@@ -120,12 +122,14 @@ def run(
             found[name] = done.result()
             keep(found[name])
             failed = [row["note"] for row in found[name] if row["method"] == FAILED]
-            say(f"{len(found)} of {len(CELLS)} done: {name}{''.join(f'; {why}' for why in failed)}")
-    rows = [row for name, _ in CELLS for row in found[name]]
+            say(f"{len(found)} of {len(cells)} done: {name}{''.join(f'; {why}' for why in failed)}")
+    rows = [row for name, _ in cells for row in found[name]]
     return rows, bars_of(rows)
 
 
 FAILED = "failed"
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])  # imports cost more than a small cell
 
 
 def rows_of_process(name: str, cell: CellRows, plan: Plan) -> list[Row]:
@@ -134,9 +138,8 @@ def rows_of_process(name: str, cell: CellRows, plan: Plan) -> list[Row]:
     What one cell holds decoded does not count as another's memory, and one that is killed for its
     memory takes no other with it.
     """
-    spawned = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(1, mp_context=spawned) as process:
+        with ProcessPoolExecutor(1, mp_context=PROCESSES) as process:
             return process.submit(rows_of_cell, name, cell, plan).result()
     except BrokenProcessPool as exc:
         return [failed_row(name, f"its process ended: {exc}")]

@@ -15,6 +15,7 @@ from coeval.align import StreamTrack
 from coeval.features import Extractor, make_extractor
 from coeval.features.video import VideoFeatures
 from coeval.hops import Hops
+from coeval.lag import good_fft_size
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.recording import open_recording, read_samples, read_waveform
@@ -183,7 +184,7 @@ def degraded(stream: Stream, *, seed: int) -> Stream:
         tail[: round(0.003 * block.rate_hz)] = 0.0
         tail /= np.sqrt((tail**2).sum())
         tail[0] = 1.0
-        size = len(block.pcm) + length
+        size = good_fft_size(len(block.pcm) + length)
         wet = np.fft.irfft(np.fft.rfft(block.pcm, size) * np.fft.rfft(tail, size), size)
         wet = wet[: len(block.pcm)]
         noisy = wet + rng.standard_normal(len(wet)) * wet.std()
