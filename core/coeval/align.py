@@ -23,9 +23,12 @@ from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_
 from coeval.placing import Contradiction, PairLine, Solution, solve_lines
 from coeval.samples import AudioBlock, Modality
 from coeval.segments import clock_of, cut_hops, cut_signals, cut_sound, segment_name
+from coeval.shown import shown_by
 from coeval.signal_line import regress_signals
 from coeval.signals import FINE_BLOCK_S, SignalTrack, refine_by_signals, signal_surface
 from coeval.steps import Partner, sharpen_instant, witness_of
+from coeval.still_track import StillTrack
+from coeval.stills import believed_share, stills_surface
 from coeval.time import NS_PER_S, ClockLine, RefNs
 from coeval.waveform import refine_by_waveform, share_nothing, sound_surface
 
@@ -60,6 +63,8 @@ LATENCY_NS = 5.5e6
 """Content is stamped when it happens, give or take this (1 σ): two streams agree to 8 ms …"""
 STILLS_LATENCY_NS = 50e6
 """… stills, which come a second apart, less well …"""
+STILLS_DELAY_NS = 100e6
+"""… above all against what is not seen: scenes 930 000 to 930 023, 2026-11-25 …"""
 SAMPLING_LATENCY = 0.2
 """… and numeric streams and videos also to this share of their sampling interval: between two
 readings or frames nothing is known of when a change began …"""
@@ -98,6 +103,10 @@ class StreamTrack:
     """Raw channels, where the caller has them."""
     waveform: Sequence[AudioBlock] = ()
     """Raw sound at its own rate, pieces in time order, where the caller has it."""
+    stills: StillTrack | None = None
+    """What stills show, where the caller has them."""
+    rows: Sequence[Hops] = ()
+    """Runs of feature rows, where the caller has them and there are stills to compare them with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +184,11 @@ class PairWork:
     surfaces: list[Surface]
     """Scores of embeddings and sounds."""
     raw_surfaces: list[Surface]
-    """Scores of raw signals, in long blocks."""
+    """Scores of raw signals, in long blocks, and of stills, in one."""
     latencies_ns: tuple[float, float]
     """Spread (1 σ) of how late the first and the second node's content is stamped."""
+    delay_ns: float
+    """Spread (1 σ) of a delay between the two that is this pair's own."""
     streams: tuple[str, ...]
     """Stream pairs that were compared."""
     start_ns: float
@@ -378,14 +389,20 @@ def compare_nodes(
         surface = tempered(
             Surface(mids_ns=mids, length_ns=window_hops * HOP_NS, scores=scores * usable)
         )
+        seen = still_scores(a, b, grid)
         if surface is not None:
-            surfaces.append(surface)
+            # Embeddings of stills say little against other streams: no more than chance lets them.
+            share = 1.0 if seen is None else believed_share(surface.scores.sum(axis=0), grid)
+            surfaces.append(replace(surface, scores=surface.scores * np.float32(share)))
             compared.append(f"{a.stream}-{b.stream}")
         if a.signals is not None and b.signals is not None:
             raw = signal_surface(a.signals, b.signals, grid=grid)
             if raw is not None:
                 raw_surfaces.append(replace(raw, scores=raw.scores * usable))
                 compared.append(f"{a.stream}~{b.stream}")
+        if seen is not None:
+            raw_surfaces.append(replace(seen, scores=seen.scores * usable))
+            compared.append(f"{a.stream}~{b.stream}")
     if not surfaces and not raw_surfaces:
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
@@ -404,6 +421,7 @@ def compare_nodes(
         surfaces=surfaces,
         raw_surfaces=raw_surfaces,
         latencies_ns=(min(map(latency_of, first)), min(map(latency_of, second))),
+        delay_ns=delay_between(first, second),
         streams=tuple(compared),
         start_ns=float(start_a),
         stop_ns=float(end_a),
@@ -430,6 +448,30 @@ def latency_of(track: StreamTrack) -> float:
     is_meter = track.modality == "metadata"
     meter_ns = min(METER_LATENCY * interval_ns, METER_LATENCY_NS) if is_meter else 0.0
     return math.hypot(LATENCY_NS, meter_ns, SAMPLING_LATENCY * interval_ns)
+
+
+def still_scores(a: StreamTrack, b: StreamTrack, grid: LagGrid) -> Surface | None:
+    """Scores of stills against what the other stream shows; None where neither is of stills."""
+    stills, other = (a.stills, b) if a.stills is not None else (b.stills, a)
+    if stills is None:
+        return None
+    shown = shown_by(other.modality, other.rows, other.signals)
+    if shown is None:
+        return None
+    return stills_surface(stills, shown, grid, stills_first=a.stills is not None)
+
+
+def delay_between(first: Sequence[StreamTrack], second: Sequence[StreamTrack]) -> float:
+    """Spread (1 σ, ns) of how much later one node shows what it shares with the other.
+
+    Of stills and another sensor it is only known that the one follows from the other: a door is
+    seen before it is heard to shut. Two streams of pictures, or others than stills, show the same.
+    """
+    kinds = [{track.modality for track in node} for node in (first, second)]
+    for stills, other in (kinds, kinds[::-1]):
+        if stills == {"image"} and not other & {"image", "video"}:
+            return STILLS_DELAY_NS
+    return 0.0
 
 
 def sound_surfaces(
@@ -807,6 +849,8 @@ def cut_tracks(
                 embeddings=[run for pair in runs if (run := pair[k]) is not None],
                 signals=signals,
                 waveform=[block for pair in sounds if (block := pair[k]) is not None],
+                stills=None,  # half a recording's stills say too little
+                rows=(),
             )
             if part.embeddings:
                 sides[k].append(part)
@@ -967,6 +1011,6 @@ def pair_line(work: PairWork, fit: LineFit, *, latencies_ns: tuple[float, float]
         t_second_ns=fit.t_mid_ns + fit.lag_ns,
         lag_ns=fit.lag_ns,
         skew_ppm=fit.skew_ppm,
-        covariance=fit.covariance,
+        covariance=fit.covariance + np.diag([work.delay_ns**2, 0.0]),
         latencies_ns=latencies_ns,
     )

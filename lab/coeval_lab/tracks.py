@@ -10,8 +10,9 @@ from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
-from coeval.samples import AudioBlock, FloatArray, MetadataBlock, Modality
+from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality
 from coeval.signals import SignalTrack
+from coeval.still_track import still_track
 from coeval.time import NodeNs
 from coeval_edge.encoder import Encoder
 from coeval_edge.recording import Recording, read_samples, read_waveform
@@ -38,24 +39,37 @@ def tracks_of(
     """
     streams = recording.manifest.streams
     audio_nodes = {stream.node for stream in streams if stream.modality == "audio"}
+    still_nodes = {stream.node for stream in streams if stream.modality == "image"}
     tracks: list[StreamTrack] = []
     for k, stream in enumerate(streams):
-        tracks.append(track_of(recording, stream, with_waveform=len(audio_nodes) > 1))
+        track = track_of(
+            recording,
+            stream,
+            with_waveform=len(audio_nodes) > 1,
+            with_rows=bool(still_nodes - {stream.node}),
+        )
+        tracks.append(track)
         if progress is not None:
             progress((k + 1) / len(streams))
     return tracks
 
 
-def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -> StreamTrack:
-    """One stream's track; the waveform only where another node has sound to compare it with."""
+def track_of(
+    recording: Recording, stream: StreamSpec, *, with_waveform: bool, with_rows: bool
+) -> StreamTrack:
+    """One stream's track; waveform and rows only where another node has sound or stills to
+    compare them with."""
     video = VideoFeatures(keep_motion=True) if stream.modality == "video" else None
     extractor: Extractor = video or make_extractor(stream.modality)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
+    pictures: list[Frame] = []
     for sample in read_samples(recording, stream):
         rows += extractor.push(sample)
         if isinstance(sample, MetadataBlock):
             readings.append(sample)
+        elif isinstance(sample, Frame) and stream.modality == "image":
+            pictures.append(sample)
     rows += extractor.flush()
     waveform: tuple[AudioBlock, ...] = ()
     if stream.modality == "audio" and with_waveform:
@@ -72,6 +86,8 @@ def track_of(recording: Recording, stream: StreamSpec, *, with_waveform: bool) -
         embeddings=embed(rows, stream.modality),
         signals=signals,
         waveform=waveform,
+        stills=still_track(pictures),
+        rows=join(rows) if with_rows else (),
     )
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from coeval.align import StreamTrack
 from coeval.features import Extractor, make_extractor
 from coeval.features.video import VideoFeatures
-from coeval.hops import Hops
+from coeval.hops import Hops, join
 from coeval.lag import good_fft_size
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
+from coeval.still_track import still_track
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.recording import open_recording, read_samples, read_waveform
 from coeval_lab.tracks import embed, motion_signals, reading_signals
@@ -133,11 +134,14 @@ def track_of(
     extractor: Extractor = video or make_extractor(stream.modality)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
+    pictures: list[Frame] = []
     for sample in cropped(stream.samples, start_ns, stop_ns):
         seen = stamped(sample, clock)
         rows += extractor.push(seen)
         if isinstance(seen, MetadataBlock):
             readings.append(seen)
+        elif isinstance(seen, Frame) and stream.modality == "image":
+            pictures.append(seen)
     rows += extractor.flush()
     signals = motion_signals(video) if video else reading_signals(readings) if readings else None
     sound = [stamped(block, clock) for block in cropped(stream.sound, start_ns, stop_ns)]
@@ -148,6 +152,8 @@ def track_of(
         embeddings=embed(rows, stream.modality),
         signals=signals,
         waveform=tuple(block for block in sound if isinstance(block, AudioBlock)),
+        stills=still_track(pictures),
+        rows=join(rows),
     )
 
 
