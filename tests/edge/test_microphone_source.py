@@ -42,6 +42,7 @@ class Card:
         self.given = 0
         self.follows_loss = False
         self.is_mute = False
+        self.jitter_ns = 5 * MS
         self.stamp_error_ns = 0
         self.now_ns = self.start_ns
         self._generator = np.random.default_rng(3)
@@ -61,8 +62,8 @@ class Card:
         pcm = (numbers % CLICK_EVERY < 24).astype(np.float32)
         self.taken += PERIOD
         self.given += PERIOD
-        self.now_ns = round(self.true_ns(self.taken) + 8 * MS)
-        late_ns = self._generator.uniform(0, 5 * MS)
+        self.now_ns = round(self.true_ns(self.taken) + 3 * MS + self.jitter_ns)
+        late_ns = self._generator.uniform(0, self.jitter_ns)
         ahead_ns = MONOTONIC_AHEAD_NS if self.clock is KernelClock.MONOTONIC else 0
         block = PcmBlock(
             first_sample=self.given - PERIOD,
@@ -177,6 +178,29 @@ def test_a_small_leap_is_made_up_for_and_a_large_one_is_left_to_the_features_to_
         assert last == pytest.approx(card.true_ns(number), abs=0.5 * MS)
 
 
+def test_sound_between_losses_without_a_word_is_not_handed_out_at_a_guess() -> None:
+    """A card that loses 30 ms every second: nothing is stamped as if it had not."""
+    card = Card()
+    made = microphone(card, latency_s=0.0025)
+    blocks: list[AudioBlock] = []
+    for _ in range(20):
+        blocks += listen(made, 1.0)
+        card.taken += 1440
+    assert made.counts["broken"] >= 10
+    for t_ns in onsets_ns(blocks) if blocks else []:
+        number = round((t_ns - card.start_ns) / card.period_ns / CLICK_EVERY) * CLICK_EVERY
+        assert t_ns == pytest.approx(card.true_ns(number), abs=35 * MS)
+
+
+def test_stamps_too_wild_to_settle_are_believed_once_their_line_has_held() -> None:
+    card = Card()
+    card.jitter_ns = 60 * MS
+    made = microphone(card, latency_s=0.03)
+    assert listen(made, 4.5) == []
+    assert listen(made, 5.0)
+    assert "broken" not in made.counts
+
+
 def test_the_features_make_one_unbroken_run_of_rows_of_it() -> None:
     features, made = make_extractor("audio"), microphone(Card(), latency_s=0.0025)
     rows = [hop for block in listen(made, 20.0) for hop in features.push(block)]
@@ -191,6 +215,8 @@ def test_stamps_of_another_clock_than_they_say_are_counted_and_not_used() -> Non
     card.stamp_error_ns = -30_000_000_000
     assert listen(made, 1.0) == []
     assert made.counts["unplaced"] == 100
+    with pytest.raises(SourceSilent, match="none of its stamps is of the clock that it names"):
+        listen(made, 5.0)
 
 
 def test_a_card_that_gives_nothing_is_silent() -> None:

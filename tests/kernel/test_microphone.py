@@ -71,21 +71,27 @@ def test_sound_that_nobody_read_in_time_is_lost_once_and_the_next_is_where_it_wa
     assert blocks[-1]["ends_ns"] < blocks[-1]["read_node_ns"] + 5 * MS
 
 
-@pytest.mark.parametrize("device", [MICROPHONE, "plughw:0,0", "default"])
-def test_stamps_are_of_the_clock_that_they_say_alone_converted_or_shared(
-    machine: Machine, device: str
-) -> None:
+@pytest.mark.parametrize("device", [MICROPHONE, "plughw:0,0"])
+def test_stamps_are_of_the_clock_that_they_say(machine: Machine, device: str) -> None:
     """The kernel's clock is 100 ms further from the node's each time: sound stays in the past."""
     assert machine.call("run_monotonic_away", milliseconds=100) > 80 * MS
     machine.call("microphone_open", name="mic", device=device)
-    told = machine.call("microphone_read", name="mic", for_s=4.0)
+    told = machine.call("microphone_read", name="mic", for_s=3.0)
     machine.call("microphone_close", name="mic")
     assert "unplaced" not in told["counts"]
     ages_ns = [block["read_node_ns"] - block["ends_ns"] for block in told["blocks"]]
-    assert min(ages_ns) > -5 * MS
-    if len(ages_ns) < 10:
-        pytest.skip("this machine is too loaded to read sound as it comes: 4 s gave fewer blocks")
-    assert min(ages_ns) < 60 * MS
+    assert -5 * MS < min(ages_ns) < 60 * MS
+
+
+def test_a_card_that_programs_share_is_read_too(machine: Machine) -> None:
+    """Through `dsnoop`, which loses samples without a word where a machine is as slow as this."""
+    opened = machine.call("microphone_open", name="mic", device="default")
+    assert opened == {"clock": "MONOTONIC", "rate_hz": 48_000}
+    told = machine.call("microphone_read", name="mic", for_s=3.0)
+    machine.call("microphone_close", name="mic")
+    assert told["counts"]["used"] > 20
+    assert "unplaced" not in told["counts"]
+    assert all(block["ends_ns"] < block["read_node_ns"] + 5 * MS for block in told["blocks"])
 
 
 def test_a_microphone_in_use_or_refused_or_absent_is_named(machine: Machine) -> None:

@@ -34,12 +34,14 @@ STATED_SIGMA_NS = 20_000.0
 SETTLED_NS = 500_000.0
 """Sound is handed out once its line is known so well …"""
 HELD_NS = 5 * NS_PER_S
-"""… or after so long, where stamps are too wild for that."""
+"""… or has held for so long, where stamps are too wild for that."""
 START_S = 0.2
 """Stamps of the first sound are not used: a shared card's are of before it was opened."""
 BLOCK_S = 0.1
 MOST_BENT = 0.01
 """By what share a block may be stretched: 1 ms in 0.1 s, which no feature sees."""
+LONGEST_BENT_S = 0.5
+"""Sound held for longer than this over a break of the line is let go, and not bent."""
 LEAP_NS = HOP_NS // 4
 """The features begin anew where the time leaps by more, and look past a smaller leap."""
 SILENT_NS = 5 * NS_PER_S
@@ -121,7 +123,8 @@ class Microphone:
         )
         self.counts: Counter[str] = Counter()
         """What became of blocks: used, lost (overruns before them), unplaced (stamps that are of
-        another clock), leaps (of the timeline)."""
+        another clock), broken (samples were lost before them without a word), leaps (of the
+        timeline)."""
         self.clock = SampleClock(pcm.rate_hz)
         """When each sample was."""
         self._config, self._pcm, self._clock_ns = config, pcm, clock_ns
@@ -130,6 +133,8 @@ class Microphone:
         self._held: list[FloatArray] = []
         self._held_from = 0
         """Number of the first sample held."""
+        self._line_from = 0
+        """Number of the first sample of the line as it is now."""
         self._piece: _Piece | None = None
         self._heard_ns = clock_ns()
 
@@ -158,7 +163,7 @@ class Microphone:
                 "sound lost device=%s total=%d", self._config.device, self.counts["lost"]
             )
             sound = self._hand_out(everything=True)
-            self._piece = None
+            self._held, self._piece = [], None
             self.clock.restart()
         if not self._held:
             self._held_from = block.first_sample
@@ -166,12 +171,25 @@ class Microphone:
         self.counts["used"] += 1
         t_node_ns = self._place(block, now_ns)
         if t_node_ns is not None and block.stamp_sample >= START_S * self._pcm.rate_hz:
-            self.clock.push(block.stamp_sample, t_node_ns)
+            self._follow(block, t_node_ns)
         return sound + self._hand_out(everything=False)
 
     def close(self) -> None:
         """Give the microphone back."""
         self._pcm.close()
+
+    def _follow(self, block: PcmBlock, t_node_ns: NodeNs) -> None:
+        """Add a stamp to the line; where it breaks, sound held for long is of no known time."""
+        is_first = self.clock.sigma_ns == np.inf
+        if not self.clock.push(block.stamp_sample, t_node_ns):
+            return
+        self._line_from = block.first_sample
+        if is_first:
+            return
+        self.counts["broken"] += 1
+        num_held = sum(map(len, self._held))
+        if self._piece is None or num_held > LONGEST_BENT_S * self._pcm.rate_hz:
+            self._held, self._held_from, self._piece = [block.pcm], block.first_sample, None
 
     def _place(self, block: PcmBlock, now_ns: NodeNs) -> NodeNs | None:
         """A block's stamp on the node's clock; None where it is of another clock."""
@@ -185,10 +203,16 @@ class Microphone:
         """The sound held, once there is a block of it and its line is known."""
         num = sum(map(len, self._held))
         length_ns = num / self._pcm.rate_hz * NS_PER_S
-        is_ready = self.clock.sigma_ns <= SETTLED_NS or length_ns >= HELD_NS
-        if not num or self.clock.sigma_ns == np.inf:
+        if self.clock.sigma_ns == np.inf:
+            if length_ns >= HELD_NS:
+                raise SourceSilent(
+                    f"microphone {self._config.device}: none of its stamps is of the clock that "
+                    "it names; name another device (`arecord -L`)"
+                )
             return []
-        if not everything and (not is_ready or length_ns < BLOCK_S * NS_PER_S):
+        line_ns = (self._held_from + num - self._line_from) / self._pcm.rate_hz * NS_PER_S
+        is_ready = self.clock.sigma_ns <= SETTLED_NS or line_ns >= HELD_NS
+        if not num or not is_ready or (length_ns < BLOCK_S * NS_PER_S and not everything):
             return []
         pcm, self._held = np.concatenate(self._held), []
         if self._piece is not None and self._piece.is_off(self._time_of):
