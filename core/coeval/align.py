@@ -22,10 +22,19 @@ from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
 from coeval.placing import Contradiction, PairLine, Solution, solve_lines
 from coeval.samples import AudioBlock, Modality
-from coeval.segments import clock_of, cut_hops, cut_signals, cut_sound, segment_name
+from coeval.segments import (
+    clock_of,
+    cut_hops,
+    cut_signals,
+    cut_sound,
+    cut_spans,
+    cut_speech,
+    segment_name,
+)
 from coeval.shown import shown_by
 from coeval.signal_line import regress_signals
 from coeval.signals import FINE_BLOCK_S, SignalTrack, refine_by_signals, signal_surface
+from coeval.speech import SpeechActivity, TextSpans, speech_surface
 from coeval.steps import Partner, sharpen_instant, witness_of
 from coeval.still_track import StillTrack
 from coeval.stills import believed_share, stills_surface
@@ -65,6 +74,8 @@ STILLS_LATENCY_NS = 50e6
 """… stills, which come a second apart, less well …"""
 STILLS_DELAY_NS = 100e6
 """… above all against what is not seen: scenes 930 000 to 930 023, 2026-11-25 …"""
+SPOKEN_LATENCY_NS = 50e6
+"""… nor do lines of text made by hand for speech …"""
 SAMPLING_LATENCY = 0.2
 """… and numeric streams and videos also to this share of their sampling interval: between two
 readings or frames nothing is known of when a change began …"""
@@ -107,6 +118,10 @@ class StreamTrack:
     """What stills show, where the caller has them."""
     rows: Sequence[Hops] = ()
     """Runs of feature rows, where the caller has them and there are stills to compare them with."""
+    speech: SpeechActivity | None = None
+    """How speech-like a sound is, where the caller has it."""
+    spans: TextSpans | None = None
+    """When lines of text begin and end, where the caller has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,12 +422,15 @@ def compare_nodes(
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
     search = search_lines([*surfaces, *raw_surfaces], grid, t_mid_ns=middle, span_s=span_s)
-    has_nothing_shared = False
+    has_nothing_shared, spoken = False, list[Surface]()
     if not is_sure(fit_peak(search, grid)):
         sounds = sound_surfaces(first, second, grid, usable)
         has_nothing_shared = bool(sounds) and all(map(share_nothing, sounds))
         if sounds:
             surfaces += sounds
+        spoken = speech_surfaces(first, second, grid, usable)
+        raw_surfaces += spoken
+        if sounds or spoken:
             search = search_lines([*surfaces, *raw_surfaces], grid, t_mid_ns=middle, span_s=span_s)
     return PairWork(
         first=first[0].node,
@@ -420,7 +438,10 @@ def compare_nodes(
         grid=grid,
         surfaces=surfaces,
         raw_surfaces=raw_surfaces,
-        latencies_ns=(min(map(latency_of, first)), min(map(latency_of, second))),
+        latencies_ns=(
+            node_latency(first, is_spoken=bool(spoken)),
+            node_latency(second, is_spoken=bool(spoken)),
+        ),
         delay_ns=delay_between(first, second),
         streams=tuple(compared),
         start_ns=float(start_a),
@@ -430,6 +451,13 @@ def compare_nodes(
         fit=fit_peak(search, grid),
         has_nothing_shared=has_nothing_shared,
     )
+
+
+def node_latency(tracks: Sequence[StreamTrack], *, is_spoken: bool) -> float:
+    """Spread (1 σ, ns) of how late a node's content is stamped, as `latency_of`."""
+    if is_spoken and any(track.spans is not None for track in tracks):
+        return SPOKEN_LATENCY_NS
+    return min(map(latency_of, tracks))
 
 
 def latency_of(track: StreamTrack) -> float:
@@ -486,6 +514,22 @@ def sound_surfaces(
         for a, b in itertools.product(first, second)
         if a.waveform and b.waveform
     ]
+    return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
+
+
+def speech_surfaces(
+    first: Sequence[StreamTrack],
+    second: Sequence[StreamTrack],
+    grid: LagGrid,
+    usable: NDArray[np.float32],
+) -> list[Surface]:
+    """Scores of speech against lines of text, where embeddings did not decide."""
+    found = []
+    for a, b in itertools.product(first, second):
+        if a.speech is not None and b.spans is not None:
+            found.append(speech_surface(a.speech, b.spans, grid=grid, is_text_first=False))
+        if a.spans is not None and b.speech is not None:
+            found.append(speech_surface(b.speech, a.spans, grid=grid, is_text_first=True))
     return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
 
 
@@ -843,11 +887,15 @@ def cut_tracks(
         sounds = [cut_sound(block, t_node_ns) for block in track.waveform]
         for k, name in enumerate((track.node, after)):
             signals = None if track.signals is None else cut_signals(track.signals, t_node_ns)[k]
+            speech = None if track.speech is None else cut_speech(track.speech, t_node_ns)[k]
+            spans = None if track.spans is None else cut_spans(track.spans, t_node_ns)[k]
             part = replace(
                 track,
                 node=name,
                 embeddings=[run for pair in runs if (run := pair[k]) is not None],
                 signals=signals,
+                speech=speech,
+                spans=spans,
                 waveform=[block for pair in sounds if (block := pair[k]) is not None],
                 stills=None,  # half a recording's stills say too little
                 rows=(),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from coeval.hops import HOP_NS, Hops
 from coeval.samples import AudioBlock
 from coeval.signals import SignalTrack
+from coeval.speech import STEP_NS, SpeechActivity, TextSpans
 from coeval.time import NS_PER_S, NodeNs
 
 SEPARATOR = "\0"
@@ -59,3 +60,26 @@ def cut_sound(block: AudioBlock, t_node_ns: int) -> tuple[AudioBlock | None, Aud
     before = replace(block, pcm=block.pcm[:k])
     after = replace(block, t_node_ns=t_after_ns, pcm=block.pcm[k:])
     return (before if k else None, after if k < len(block.pcm) else None)
+
+
+def cut_speech(
+    speech: SpeechActivity, t_node_ns: int
+) -> tuple[SpeechActivity | None, SpeechActivity | None]:
+    """How speech-like a sound is before and after an instant."""
+    k = min(max(t_node_ns // STEP_NS - speech.first, 0), len(speech.values))
+    before = replace(speech, values=speech.values[:k])
+    after = SpeechActivity(first=speech.first + k, values=speech.values[k:])
+    return (before if k else None, after if k < len(speech.values) else None)
+
+
+def cut_spans(spans: TextSpans, t_node_ns: int) -> tuple[TextSpans | None, TextSpans | None]:
+    """Lines that begin before and after an instant."""
+    is_before = spans.begins_ns < t_node_ns
+    before, after = (
+        TextSpans(begins_ns=spans.begins_ns[part], ends_ns=spans.ends_ns[part])
+        for part in (is_before, ~is_before)
+    )
+    return (
+        before if len(before.begins_ns) else None,
+        after if len(after.begins_ns) else None,
+    )

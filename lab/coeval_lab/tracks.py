@@ -10,12 +10,13 @@ from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
-from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality
+from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, TextLine
 from coeval.signals import SignalTrack
 from coeval.still_track import still_track
 from coeval.time import NodeNs
 from coeval_edge.encoder import Encoder
 from coeval_edge.recording import Recording, read_samples, read_waveform
+from coeval_lab.speech import speech_activity, text_spans
 
 LEAST_SIGNAL_ROWS = 16
 LEAST_GAP_HOPS = 10
@@ -40,6 +41,7 @@ def tracks_of(
     streams = recording.manifest.streams
     audio_nodes = {stream.node for stream in streams if stream.modality == "audio"}
     still_nodes = {stream.node for stream in streams if stream.modality == "image"}
+    text_nodes = {stream.node for stream in streams if stream.modality == "text"}
     tracks: list[StreamTrack] = []
     for k, stream in enumerate(streams):
         track = track_of(
@@ -47,6 +49,7 @@ def tracks_of(
             stream,
             with_waveform=len(audio_nodes) > 1,
             with_rows=bool(still_nodes - {stream.node}),
+            with_speech=bool(text_nodes - {stream.node}),
         )
         tracks.append(track)
         if progress is not None:
@@ -55,21 +58,32 @@ def tracks_of(
 
 
 def track_of(
-    recording: Recording, stream: StreamSpec, *, with_waveform: bool, with_rows: bool
+    recording: Recording,
+    stream: StreamSpec,
+    *,
+    with_waveform: bool,
+    with_rows: bool,
+    with_speech: bool,
 ) -> StreamTrack:
-    """One stream's track; waveform and rows only where another node has sound or stills to
-    compare them with."""
+    """One stream's track; waveform, rows and speech only where another node has sound, stills or
+    text to compare them with."""
     video = VideoFeatures(keep_motion=True) if stream.modality == "video" else None
     extractor: Extractor = video or make_extractor(stream.modality)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
     pictures: list[Frame] = []
+    sound: list[AudioBlock] = []
+    lines: list[TextLine] = []
     for sample in read_samples(recording, stream):
         rows += extractor.push(sample)
         if isinstance(sample, MetadataBlock):
             readings.append(sample)
         elif isinstance(sample, Frame) and stream.modality == "image":
             pictures.append(sample)
+        elif isinstance(sample, AudioBlock) and with_speech:
+            sound.append(sample)
+        elif isinstance(sample, TextLine):
+            lines.append(sample)
     rows += extractor.flush()
     waveform: tuple[AudioBlock, ...] = ()
     if stream.modality == "audio" and with_waveform:
@@ -88,6 +102,8 @@ def track_of(
         waveform=waveform,
         stills=still_track(pictures),
         rows=join(rows) if with_rows else (),
+        speech=speech_activity(sound) if sound else None,
+        spans=text_spans(lines),
     )
 
 

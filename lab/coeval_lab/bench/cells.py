@@ -50,9 +50,20 @@ def draw_trials(
 def tracks_of_trial(a: Stream, b: Stream, draw: Draw) -> tuple[StreamTrack, StreamTrack]:
     """Both streams as their nodes see them; the second recorder starts and ends elsewhere."""
     late = int(0.05 * (draw.stop_ns - draw.start_ns))
-    first = track_of(a, Clock(), node="a", start_ns=draw.start_ns, stop_ns=draw.stop_ns)
-    second = track_of(
-        b, draw.clock, node="b", start_ns=draw.start_ns + late, stop_ns=draw.stop_ns + late
+    start, stop = draw.start_ns, draw.stop_ns
+    first, second = (
+        track_of(
+            stream,
+            clock,
+            node=node,
+            start_ns=start + delay,
+            stop_ns=stop + delay,
+            with_speech=other.modality == "text",
+        )
+        for stream, other, clock, node, delay in (
+            (a, b, Clock(), "a", 0),
+            (b, a, draw.clock, "b", late),
+        )
     )
     return first, second
 

@@ -20,6 +20,7 @@ from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, T
 from coeval.still_track import still_track
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.recording import open_recording, read_samples, read_waveform
+from coeval_lab.speech import speech_activity, text_spans
 from coeval_lab.tracks import embed, motion_signals, reading_signals
 
 SAMPLE_RATE_HZ = 16_000
@@ -127,14 +128,25 @@ def cropped(samples: Iterable[Sample], start_ns: int, stop_ns: int) -> list[Samp
 
 
 def track_of(
-    stream: Stream, clock: Clock, *, node: str, start_ns: int, stop_ns: int
+    stream: Stream,
+    clock: Clock,
+    *,
+    node: str,
+    start_ns: int,
+    stop_ns: int,
+    with_speech: bool = False,
 ) -> StreamTrack:
-    """A span of a stream as the product sees it through a false clock."""
+    """A span of a stream as the product sees it through a false clock.
+
+    `with_speech`: another node has text, so the product looks for speech in sound.
+    """
     video = VideoFeatures(keep_motion=True) if stream.modality == "video" else None
     extractor: Extractor = video or make_extractor(stream.modality)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
     pictures: list[Frame] = []
+    heard: list[AudioBlock] = []
+    lines: list[TextLine] = []
     for sample in cropped(stream.samples, start_ns, stop_ns):
         seen = stamped(sample, clock)
         rows += extractor.push(seen)
@@ -142,6 +154,10 @@ def track_of(
             readings.append(seen)
         elif isinstance(seen, Frame) and stream.modality == "image":
             pictures.append(seen)
+        elif isinstance(seen, AudioBlock) and with_speech:
+            heard.append(seen)
+        elif isinstance(seen, TextLine):
+            lines.append(seen)
     rows += extractor.flush()
     signals = motion_signals(video) if video else reading_signals(readings) if readings else None
     sound = [stamped(block, clock) for block in cropped(stream.sound, start_ns, stop_ns)]
@@ -154,6 +170,8 @@ def track_of(
         waveform=tuple(block for block in sound if isinstance(block, AudioBlock)),
         stills=still_track(pictures),
         rows=join(rows),
+        speech=speech_activity(heard) if heard else None,
+        spans=text_spans(lines),
     )
 
 

@@ -39,7 +39,9 @@ def scene_tracks(
             skew_ppm=float(rng.choice(SCENE_SKEWS_PPM)),
         )
         span = round(seconds * NS_PER_S)
-        tracks[slot] = track_of(stream, clocks[slot], node=slot, start_ns=0, stop_ns=span)
+        tracks[slot] = track_of(
+            stream, clocks[slot], node=slot, start_ns=0, stop_ns=span, with_speech=True
+        )
     return tracks, clocks
 
 
