@@ -13,6 +13,8 @@ SPEECH = "audio-text"
 RIGS = "skew: video-imu"
 SCENES = "held-out scenes, 60 s"
 LONG_SCENES = "held-out scenes, 600 s"
+LONG_SOUND = "able_frenchsong, whole"
+"""183 s."""
 
 
 def bars_of(rows: Sequence[Row]) -> list[Bar]:
@@ -41,7 +43,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
     exact = [row for row in covered if not row["truth_sigma_ms"]]
     karma = where("video-metadata", "gopro_karma video-gyro, whole")
     fast = where("speed: video, imu, audio", "300 s")
-    skews = where(f"skew: {CLEAN}") + where(f"skew: {NOISY}")
+    three_minutes = [row for pair in (CLEAN, NOISY) for row in where(pair, LONG_SOUND)]
     bars = [
         at_most("audio–audio clean, median", where(CLEAN, "all, whole"), "median_ms", 0.1, "ms"),
         at_most(
@@ -72,7 +74,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
             "%",
         ),
         at_most("unrelated or silent: accepted", noted("locked should be ≤ 1"), "locked", 1, "%"),
-        at_most("skew of 3 min audio", skews, "skew_err_ppm", 5, "ppm"),
+        at_most("skew of 3 min audio", three_minutes, "skew_err_ppm", 5, "ppm"),
         at_most("skew of 2 min video–IMU", where(RIGS), "skew_err_ppm", 20, "ppm"),
         at_least("95% interval covers", covered, "coverage95", 90),
         at_most("95% interval is no wider than need be", exact, "coverage95", 99, "%"),

@@ -90,8 +90,8 @@ FULL = Plan(
     seed=1,
     trials=200,
     num_scenes=200,
-    num_long_scenes=40,
-    num_skew_trials=NUM_KINDS,
+    num_long_scenes=20,
+    num_skew_trials=28,
     windows_s=(10.0, 30.0, 60.0, None),
     with_peers=True,
 )

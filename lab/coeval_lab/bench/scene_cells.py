@@ -10,9 +10,9 @@ import numpy as np
 
 from coeval.align import StreamTrack, align_tracks
 from coeval.time import NS_PER_S
-from coeval_lab.bench.align_plan import CLEAN, NOISY, Plan, Row, is_there, stream_of
-from coeval_lab.bench.cells import draw_trials, estimated, judge, our_trial, tracks_of_trial
-from coeval_lab.bench.material import Clock, Stream, degraded, track_of
+from coeval_lab.bench.align_plan import Plan, Row
+from coeval_lab.bench.cells import draw_trials, estimated, judge, tracks_of_trial
+from coeval_lab.bench.material import Clock, Stream, track_of
 from coeval_lab.bench.metrics import Trial, row_of
 from coeval_lab.bench.syncwise import METHOD, syncwise_trial
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
@@ -146,19 +146,7 @@ def long_scenes(plan: Plan) -> Iterator[Row]:
 
 
 def skews(plan: Plan) -> Iterator[Row]:
-    """Skew on three minutes of sound, and on two minutes of a moving camera with its IMU."""
-    if is_there(plan, "able_frenchsong"):
-        a = replace(stream_of(plan, "able_frenchsong", "audio"), sigma_s=0.0)
-        for pair, b in ((CLEAN, a), (NOISY, degraded(a, seed=plan.seed))):
-            rng = np.random.default_rng([plan.seed, 8])
-            draws = draw_trials(a, b, rng, window_s=None, count=plan.num_skew_trials)
-            yield row_of(
-                [our_trial(a, b, draw) for draw in draws],
-                pair=f"skew: {pair}",
-                method="coeval",
-                source="able_frenchsong, 183 s",
-                held_out=True,
-            )
+    """Skew on two and a half minutes of a moving camera with its IMU, SyncWISE beside it."""
     ours, theirs = [], []
     for k in range(plan.num_skew_trials):
         seed = FIRST_HELD_OUT_SEED + 200_000 + k
