@@ -125,12 +125,16 @@ def run(
         running: dict[Future[list[Row]], str] = {
             threads.submit(rows_of_process, name, cell, plan): name for name, cell in order
         }
-        for done in as_completed(running):
-            name = running[done]
-            found[name] = done.result()
-            keep(found[name])
-            failed = [row["note"] for row in found[name] if row["method"] == FAILED]
-            say(f"{len(found)} of {len(cells)} done: {name}{''.join(f'; {why}' for why in failed)}")
+        try:
+            for done in as_completed(running):
+                name = running[done]
+                found[name] = done.result()
+                keep(found[name])
+                why = "".join(f"; {row['note']}" for row in found[name] if row["method"] == FAILED)
+                say(f"{len(found)} of {len(cells)} done: {name}{why}")
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)  # Ctrl-C ends it, not one cell of it
+            raise
     rows = [row for name, _ in cells for row in found[name]]
     return rows, bars_of(rows)
 
