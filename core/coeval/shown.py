@@ -16,9 +16,12 @@ from coeval.features.picture import NUM_CELLS
 from coeval.hops import HOP_NS, Hops
 from coeval.samples import Modality
 from coeval.signals import SignalTrack
+from coeval.time import NS_PER_S
 
 BIN_NS = HOP_NS // 2
 """Numeric channels are averaged over 25 ms."""
+LEAST_S = 1.0
+"""Shorter streams are not compared."""
 DECAYS_S = (0.4, 2.5)
 """A line of a log is remembered for about so long: what it tells of may last or be over at once."""
 LEAST_RISE = 0.05
@@ -47,9 +50,11 @@ class Shown:
 
 
 def shown_by(modality: Modality, rows: Sequence[Hops], signals: SignalTrack | None) -> Shown | None:
-    """What a stream shows; None where the caller kept nothing of it."""
+    """What a stream shows; None where the caller kept nothing of it, or it is too short."""
     if modality == "metadata":
-        return None if signals is None else shown_by_channels(signals)
+        if signals is None or signals.t_node_ns[-1] - signals.t_node_ns[0] < LEAST_S * NS_PER_S:
+            return None
+        return shown_by_channels(signals)
     if modality == "image" or not sum(len(part.rows) for part in rows):
         return None
     first = min(part.t0_node_ns for part in rows) // HOP_NS

@@ -48,8 +48,8 @@ INDEPENDENT_SHARE = 0.75
 Scenes 930 000 to 930 005, 2026-11-25."""
 RIVAL_DISTANCE_S = 2.0
 """A second peak nearer than this is a side lobe of the first."""
-MOST_CELLS = 3_000_000
-"""Numbers held at once while lags are scored."""
+MOST_CELLS = 1_000_000
+"""Numbers in one of the tables that are held while lags are scored: 8 MB."""
 
 Rows = NDArray[np.float64]
 Scores = NDArray[np.floating]

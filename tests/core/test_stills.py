@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from coeval.align import StreamTrack, align_tracks
 from coeval.hops import HOP_NS, Hops
 from coeval.line import LagGrid
 from coeval.samples import Frame
@@ -152,3 +153,34 @@ def test_an_unknown_delay_widens_a_peak_and_keeps_its_place() -> None:
     late = delayed(scores, 4.0)
     assert late.argmax() == 50
     assert late[50] - late[54] < 0.1 * (scores[50] - scores[54])
+
+
+def test_a_sensor_of_a_moment_is_not_compared() -> None:
+    moment = SignalTrack(t_node_ns=np.arange(20) * 1_000_000, values=np.ones((20, 2)))
+    assert shown_by("metadata", (), moment) is None
+
+
+def test_stills_lock_a_session_whose_embeddings_say_nothing() -> None:
+    quantities = wandering(1)
+    noise = np.random.default_rng(5).standard_normal((2, SECONDS * 20, 16)).astype(np.float32)
+    runs = [[Hops(t0_node_ns=NodeNs(0), rows=rows)] for rows in 0.01 * noise]
+    tracks = [
+        StreamTrack(
+            node="wrist",
+            stream="imu",
+            modality="metadata",
+            embeddings=runs[0],
+            signals=channels_of(quantities),
+        ),
+        StreamTrack(
+            node="cam",
+            stream="stills",
+            modality="image",
+            embeddings=runs[1],
+            stills=stills_of(quantities, late_s=2.0),
+        ),
+    ]
+    cam = align_tracks(tracks, reference="wrist", max_offset_s=20.0).nodes["cam"]
+    assert cam.line is not None
+    assert cam.ci95_ns is not None
+    assert cam.line.offset_ns == pytest.approx(2.0 * NS_PER_S, abs=cam.ci95_ns)
