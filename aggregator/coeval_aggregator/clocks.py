@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coeval.align import NodeEstimate
+from coeval.estimates import NodeEstimate
 from coeval.interval import NORMAL_95
 from coeval.oscillators import UNKNOWN as UNKNOWN_CLASS
 from coeval.oscillators import OscillatorClass

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from coeval.align import SessionEstimate, StreamTrack, align_tracks
+from coeval.align import align_tracks
+from coeval.estimates import SessionEstimate
 from coeval.evidence import is_node
 from coeval.hops import Hops
 from coeval.placing import PairLine
 from coeval.samples import Modality
+from coeval.tracks import StreamTrack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

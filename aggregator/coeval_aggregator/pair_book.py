@@ -11,8 +11,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from coeval.align import PairEstimate
 from coeval.clock_filter import ClockFilter
+from coeval.estimates import PairEstimate
 from coeval.pair_choice import PairOffer, choose_pairs
 
 Pair = tuple[str, str]

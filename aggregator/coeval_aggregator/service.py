@@ -19,9 +19,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from coeval import __version__
-from coeval.align import SessionEstimate
 from coeval.broker_address import PASSWORD_VARIABLE, BrokerAddress
 from coeval.errors import BadBlock, NotEnoughEvidence
+from coeval.estimates import SessionEstimate
 from coeval.evidence_wire import TimeReply, decode_request, encode_reply
 from coeval.prompt_socket import acknowledge_at_once, send_at_once
 from coeval.topics import AGGREGATOR

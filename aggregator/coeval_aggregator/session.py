@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from coeval.align import NodeEstimate, PairEstimate
 from coeval.errors import BadBlock, BadConfig
+from coeval.estimates import NodeEstimate, PairEstimate
 from coeval.evidence import is_node
 from coeval.evidence_wire import decode_evidence
 from coeval.hops import HOP_NS

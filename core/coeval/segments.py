@@ -4,6 +4,7 @@ The first segment keeps the node's name, so that a clock without a step is simpl
 others are named by `segment_name`. What a stream holds is cut where its node's clock stepped.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from coeval.hops import HOP_NS, Hops
@@ -11,6 +12,7 @@ from coeval.samples import AudioBlock
 from coeval.signals import SignalTrack
 from coeval.speech import STEP_NS, SpeechActivity, TextSpans
 from coeval.time import NS_PER_S, NodeNs
+from coeval.tracks import StreamTrack
 
 SEPARATOR = "\0"
 """No node's name holds it."""
@@ -24,6 +26,34 @@ def segment_name(node: str, k: int) -> str:
 def clock_of(segment: str) -> str:
     """The node whose clock a segment is part of."""
     return segment.partition(SEPARATOR)[0]
+
+
+def cut_tracks(
+    tracks: Sequence[StreamTrack], t_node_ns: int, *, after: str
+) -> tuple[list[StreamTrack], list[StreamTrack]]:
+    """Streams of one clock before and after an instant of it, the latter as the segment `after`."""
+    sides: tuple[list[StreamTrack], list[StreamTrack]] = ([], [])
+    for track in tracks:
+        runs = [cut_hops(run, t_node_ns) for run in track.embeddings]
+        sounds = [cut_sound(block, t_node_ns) for block in track.waveform]
+        for k, name in enumerate((track.node, after)):
+            signals = None if track.signals is None else cut_signals(track.signals, t_node_ns)[k]
+            speech = None if track.speech is None else cut_speech(track.speech, t_node_ns)[k]
+            spans = None if track.spans is None else cut_spans(track.spans, t_node_ns)[k]
+            part = replace(
+                track,
+                node=name,
+                embeddings=[run for pair in runs if (run := pair[k]) is not None],
+                signals=signals,
+                speech=speech,
+                spans=spans,
+                waveform=[block for pair in sounds if (block := pair[k]) is not None],
+                stills=None,  # half a recording's stills say too little
+                rows=(),
+            )
+            if part.embeddings:
+                sides[k].append(part)
+    return sides
 
 
 def cut_hops(run: Hops, t_node_ns: int) -> tuple[Hops | None, Hops | None]:

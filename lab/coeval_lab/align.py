@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coeval.align import NodeEstimate, SessionEstimate, StreamTrack, align_tracks
+from coeval.align import align_tracks
 from coeval.errors import BadConfig
+from coeval.estimates import NodeEstimate, SessionEstimate
 from coeval.time import NS_PER_S, ClockLine
+from coeval.tracks import StreamTrack
 from coeval_edge.recording import Recording
 from coeval_lab.evidence_files import evidence_of
 from coeval_lab.tracks import tracks_of

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coeval.align import NodeEstimate, SessionEstimate
 from coeval.errors import BadConfig, BadRecording
+from coeval.estimates import NodeEstimate, SessionEstimate
 from coeval_edge.aligned import write_aligned
 from coeval_edge.recording import open_recording
 from coeval_lab.align import Alignment, align_recording, alignment_to_json, node_segments

@@ -11,11 +11,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.align import StreamTrack
 from coeval.errors import CoevalError
 from coeval.hops import HOP_NS
 from coeval.lag import densify
 from coeval.time import NodeNs
+from coeval.tracks import StreamTrack
 from coeval_lab.align import Alignment
 
 COLOURS = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from coeval.align import PairEstimate, SessionEstimate
+from coeval.estimates import PairEstimate, SessionEstimate
 from coeval.evidence import SERVER, UTC
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
 

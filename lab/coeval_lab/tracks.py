@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from coeval.align import StreamTrack
 from coeval.features import Extractor, make_extractor
 from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
@@ -14,6 +13,7 @@ from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modalit
 from coeval.signals import SignalTrack
 from coeval.still_track import still_track
 from coeval.time import NodeNs
+from coeval.tracks import StreamTrack
 from coeval_edge.encoder import Encoder
 from coeval_edge.recording import Recording, read_samples, read_waveform
 from coeval_lab.speech import speech_activity, text_spans

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coeval.align import NodeEstimate
+from coeval.estimates import NodeEstimate
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
 from coeval_aggregator.aligned import MAX_TICKS_AT_ONCE, AlignedStream, TickSource, fuse, make_tick

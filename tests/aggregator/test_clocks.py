@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from coeval.align import Jump, NodeEstimate
+from coeval.estimates import Jump, NodeEstimate
 from coeval.oscillators import PI, TCXO, UNKNOWN
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
 from coeval_aggregator.clocks import HOLDOVER_PPM, LONGEST_HOLDOVER_S, ClockBook

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from coeval.align import PairEstimate
 from coeval.clock_filter import ClockFilter
+from coeval.estimates import PairEstimate
 from coeval.line import LineFit
 from coeval.oscillators import TCXO
 from coeval_aggregator.pair_book import PAIRS_A_NODE, PairBook

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coeval.align import Jump, NodeEstimate
+from coeval.estimates import Jump, NodeEstimate
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
 from coeval.topics import Topics

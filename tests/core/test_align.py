@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coeval.align import StreamTrack, align_tracks
+from coeval.align import align_tracks
 from coeval.errors import NotEnoughEvidence
 from coeval.evidence import UTC
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.placing import PairLine
 from coeval.samples import AudioBlock
 from coeval.time import NodeNs
+from coeval.tracks import StreamTrack
 
 S = 1_000_000_000
 

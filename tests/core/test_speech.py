@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from coeval.align import StreamTrack, align_tracks
+from coeval.align import align_tracks
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.line import LagGrid, fit_peak, search_lines
 from coeval.segments import cut_spans, cut_speech
 from coeval.speech import STEP_NS, SpeechActivity, TextSpans, covered, speech_surface
 from coeval.time import NodeNs
+from coeval.tracks import StreamTrack
 
 S = 1_000_000_000
 GRID = LagGrid(lowest_ns=-20 * S, step_ns=STEP_NS, num_lags=1601)

@@ -14,8 +14,8 @@ import av
 import numpy as np
 import pytest
 
-from coeval.align import NodeEstimate, SessionEstimate
 from coeval.cli import main
+from coeval.estimates import NodeEstimate, SessionEstimate
 from coeval.samples import AudioBlock, Frame, MetadataBlock, TextLine
 from coeval.time import ClockLine, NodeNs, RefNs
 from coeval_lab.bench import align as bench_align

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coeval.align import StreamTrack
 from coeval.samples import AudioBlock, MetadataBlock, TextLine
 from coeval.signals import SignalTrack
 from coeval.time import NodeNs
+from coeval.tracks import StreamTrack
 from coeval_lab.bench.cells import Draw
 from coeval_lab.bench.events import event_times
 from coeval_lab.bench.material import Clock, Stream

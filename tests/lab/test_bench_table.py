@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from coeval.align import NodeEstimate, SessionEstimate
+from coeval.estimates import NodeEstimate, SessionEstimate
 from coeval.time import ClockLine, RefNs
 from coeval_lab.bench.material import Clock
 from coeval_lab.bench.modalities import CITED, COMBINATIONS, METHODS, row_of, window_errors

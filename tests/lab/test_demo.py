@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coeval.align import NodeEstimate
 from coeval.broker_address import BrokerAddress
 from coeval.cli import main
 from coeval.errors import BadConfig, BadRecording, CoevalError
+from coeval.estimates import NodeEstimate
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.manifest import Manifest, TruthJump
 from coeval.time import ClockLine, NodeNs, RefNs

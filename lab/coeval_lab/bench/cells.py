@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coeval.align import SessionEstimate, StreamTrack, align_tracks
+from coeval.align import align_tracks
+from coeval.estimates import SessionEstimate
 from coeval.time import NS_PER_S
+from coeval.tracks import StreamTrack
 from coeval_lab.bench.material import Clock, Stream, track_of
 from coeval_lab.bench.metrics import Trial
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from coeval.align import StreamTrack
 from coeval.features import Extractor, make_extractor
 from coeval.features.video import VideoFeatures
 from coeval.hops import Hops, join
@@ -19,6 +18,7 @@ from coeval.lag import good_fft_size
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.still_track import still_track
 from coeval.time import NS_PER_S, NodeNs
+from coeval.tracks import StreamTrack
 from coeval_edge.recording import open_recording, read_samples, read_waveform
 from coeval_lab.speech import speech_activity, text_spans
 from coeval_lab.tracks import embed, motion_signals, reading_signals

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from coeval.align import NodeEstimate, SessionEstimate, StreamTrack, align_tracks
+from coeval.align import align_tracks
+from coeval.estimates import NodeEstimate, SessionEstimate
 from coeval.evidence import SERVER
 from coeval.evidence_wire import ExchangeSample, PpsSample
 from coeval.network import Exchange
 from coeval.placing import PairLine
 from coeval.time import NS_PER_S, RefNs
+from coeval.tracks import StreamTrack
 from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.material import Clock

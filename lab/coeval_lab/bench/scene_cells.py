@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from coeval.align import StreamTrack, align_tracks
+from coeval.align import align_tracks
 from coeval.time import NS_PER_S
+from coeval.tracks import StreamTrack
 from coeval_lab.bench.align_plan import Plan, Row
 from coeval_lab.bench.cells import draw_trials, estimated, judge, tracks_of_trial
 from coeval_lab.bench.material import Clock, Stream, track_of

@@ -12,9 +12,9 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.align import StreamTrack
 from coeval.signals import SignalTrack
 from coeval.time import NS_PER_S
+from coeval.tracks import StreamTrack
 from coeval_lab.bench.cells import Draw, constant_trial
 from coeval_lab.bench.metrics import Trial
 
