@@ -44,7 +44,7 @@ STILLS_DELAY_NS = 100e6
 """… above all against what is not seen: scenes 930 000 to 930 023, 2026-11-25 …"""
 SPOKEN_LATENCY_NS = 50e6
 """… nor do lines of text made by hand for speech …"""
-SAMPLING_LATENCY = 0.2
+SAMPLING_LATENCY = {"metadata": 0.25, "video": 0.2}
 """… and numeric streams and videos also to this share of their sampling interval: between two
 readings or frames nothing is known of when a change began …"""
 METER_LATENCY = 0.5
@@ -245,7 +245,7 @@ def latency_of(track: StreamTrack) -> float:
         interval_ns = NS_PER_S / signals.rate_hz
     is_meter = track.modality == "metadata"
     meter_ns = min(METER_LATENCY * interval_ns, METER_LATENCY_NS) if is_meter else 0.0
-    return math.hypot(LATENCY_NS, meter_ns, SAMPLING_LATENCY * interval_ns)
+    return math.hypot(LATENCY_NS, meter_ns, SAMPLING_LATENCY[track.modality] * interval_ns)
 
 
 def still_scores(a: StreamTrack, b: StreamTrack, grid: LagGrid) -> Surface | None:
