@@ -96,7 +96,9 @@ def journald() -> Iterator[Journald]:
         yield Journald(folder)
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
         shutil.rmtree(folder)
 
 
