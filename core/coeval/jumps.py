@@ -19,6 +19,9 @@ from coeval.line import (
 LEAST_GAIN_NATS = 15.0
 """Gain in score that two lines must bring over one: about 3 × 10⁻⁷ by chance, times the places.
 A larger step has more lags to choose from and needs more, by the logarithm of its size."""
+LEAST_GAIN_SIGMAS = 3.0
+"""The gain must also stand out of how much the scores of both sides spread at wrong lags: an echo's
+two peaks are as high as each other, and chance prefers one before and the other after."""
 LEAST_SIDE_Z = 5.0
 """How far each side's line must stand out of its own wrong lags."""
 LEAST_JUMP_NS = 40e6
@@ -175,7 +178,8 @@ def best_jump(
     gain = before.peak + after.peak - one
     jump = with_one_skew(JumpFit(t_ns=float(t_ns), before=before, after=after, gain=gain))
     size = abs(jump.delta_ns) / LEAST_JUMP_NS
-    if size < 1 or gain < LEAST_GAIN_NATS + math.log(size):
+    by_chance = LEAST_GAIN_SIGMAS * math.hypot(*(side.peak / side.z for side in (before, after)))
+    if size < 1 or gain < max(LEAST_GAIN_NATS + math.log(size), by_chance):
         return None
     return jump
 

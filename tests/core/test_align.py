@@ -262,8 +262,16 @@ def repeated(rows: np.ndarray, hops: int, share: float) -> np.ndarray:
     return rows + share * np.roll(rows, hops, axis=0)
 
 
+def test_two_equal_echoes_are_not_taken_for_a_step_from_one_to_the_other() -> None:
+    for seed in (2, 7, 10):
+        rows = content(2400, seed)
+        cam = seen(rows, "cam", 0, noise=1.0, seed=2 + seed)
+        wrist = seen(repeated(rows, 5, 1.0), "wrist", 64, noise=1.0, seed=3 + seed)
+        assert align_tracks([cam, wrist], reference="cam").nodes["wrist"].jumps == ()
+
+
 def test_a_node_that_cannot_be_told_from_its_echo_is_unsure() -> None:
-    rows = content(560, 1)  # too short for a step of the clock from one to the other
+    rows = content(560, 1)
     for share, status in ((0.3, "locked"), (1.0, "unsure")):
         cam = seen(rows, "cam", 0, noise=1.0, seed=2)
         wrist = seen(repeated(rows, 5, share), "wrist", 64, noise=1.0, seed=3)
