@@ -29,7 +29,7 @@ def estimate(offset_ns: float | None) -> SessionEstimate:
 
 def test_a_windows_error_is_that_of_its_middle() -> None:
     clocks = {"a": Clock(), "b": Clock(offset_ns=2.0 * S, skew_ppm=20.0)}
-    errors = window_errors(estimate(2.0 * S + 3e6), clocks, {}, 60.0)
+    errors = window_errors(estimate(2.0 * S + 3e6), clocks, 60.0)
     assert len(errors) == 6
     assert errors == pytest.approx([3.0] * 6, abs=1e-3)
 
@@ -40,12 +40,12 @@ def test_two_wrong_clocks_are_compared_with_each_other() -> None:
         "b": Clock(offset_ns=2.0 * S, skew_ppm=-10.0),
     }
     # On a's clock, b is 7 s ahead when a reads -5 s, and gains about 20 ppm.
-    errors = window_errors(estimate(7.0 * S + 20e-6 * 5 * S), clocks, {}, 60.0)
+    errors = window_errors(estimate(7.0 * S + 20e-6 * 5 * S), clocks, 60.0)
     assert max(errors) < 0.01
 
 
 def test_what_is_not_stated_is_a_miss() -> None:
-    errors = window_errors(estimate(None), {"a": Clock(), "b": Clock()}, {}, 20.0)
+    errors = window_errors(estimate(None), {"a": Clock(), "b": Clock()}, 20.0)
     assert errors == [math.inf, math.inf]
     row = row_of("Text + Video", "content", [*errors, 15.0, 90.0])
     assert (row["within_20ms"], row["within_40ms"], row["within_100ms"]) == (25.0, 25.0, 50.0)
