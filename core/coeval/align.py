@@ -197,8 +197,7 @@ def same_crystal(cut: Cut) -> PairLine:
 def jumps_of(clock: str, session: PlacedSession, solved: Solution, start_ns: float) -> list[Jump]:
     """The steps of a clock whose both sides are known, in time order."""
     jumps = []
-    before = clock
-    states = {**solved.states}
+    before, states = clock, solved.states
     for cut in session.steps_of(clock):
         if cut.after not in states:
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from coeval.compare import LAG_STEP_NS, PairWork, compare_all, is_sure, usable_lags
 from coeval.jumps import JumpFit, find_jump, lag_at
-from coeval.lag import densify
+from coeval.lag import DenseStream, densify
 from coeval.line import LagGrid, Surface
 from coeval.placing import PairLine
 from coeval.rough_places import Place, best_place, place_nodes, tied_by
@@ -105,21 +105,16 @@ def with_cut(session: PlacedSession, cut: Cut, *, max_offset_s: float) -> Placed
         session.by_segment[cut.before], round(cut.t_node_ns), after=cut.after
     )
     by_segment = {**session.by_segment, cut.before: before, cut.after: after}
+    compared = {frozenset(map(clock_of, pair)) for pair in session.works}
     pairs = [
         (first, second)
         for first, second in itertools.combinations(by_segment, 2)
         if not {first, second}.isdisjoint({cut.before, cut.after})
-        and clock_of(first) != clock_of(second)
-        and is_wanted(first, second, session.works)
+        and {clock_of(first), clock_of(second)} in compared
     ]
     works = {pair: work for pair, work in session.works.items() if cut.before not in pair}
     works |= compare_all(by_segment, pairs, max_offset_s=max_offset_s)
     return replace(session, by_segment=by_segment, works=works, cuts=[*session.cuts, cut])
-
-
-def is_wanted(first: str, second: str, works: Mapping[tuple[str, str], PairWork]) -> bool:
-    """Whether the two segments' clocks are compared with each other."""
-    return any({clock_of(a), clock_of(b)} == {clock_of(first), clock_of(second)} for a, b in works)
 
 
 def next_cut(session: PlacedSession, known: Collection[str], *, reference: str) -> Cut | None:
@@ -132,23 +127,52 @@ def next_cut(session: PlacedSession, known: Collection[str], *, reference: str) 
         known: clocks that do not step unseen.
         reference: the clock that is the timeline.
     """
-    found: list[tuple[float, bool, Cut]] = []
+    best: tuple[float, bool] | None = None
+    found: tuple[str, JumpFit, list[Partner]] | None = None
+    seen = SeenContent(session)
     for name in session.by_segment:
         if clock_of(name) in known:
             continue
         place = session.placed.get(name) or best_place(session.works, session.placed, name)
         if place is None:
             continue
-        partners = partners_of(name, session, reference)
+        partners = partners_of(name, session, seen, reference)
         jump = step_of(name, place, partners, session)
-        is_told = jump is not None and is_sure(jump.before) and is_sure(jump.after)
-        if jump is not None and (is_told or name in session.placed):
-            cut = cut_at_step(name, jump, partners, session)
-            found.append((round(jump.gain, 3), clock_of(name) != reference, cut))
-    return max(found, key=lambda each: each[:2])[2] if found else None
+        if jump is None:
+            continue
+        rank = (round(jump.gain, 3), clock_of(name) != reference)
+        is_told = is_sure(jump.before) and is_sure(jump.after)
+        if (is_told or name in session.placed) and (best is None or rank > best):
+            best, found = rank, (name, jump, partners)
+    return None if found is None else cut_at_step(*found, session, seen)
 
 
-def partners_of(name: str, session: PlacedSession, reference: str) -> list[Partner]:
+class SeenContent:
+    """What segments and pairs show, made once for all clocks that are searched with them."""
+
+    def __init__(self, session: PlacedSession) -> None:
+        self._session = session
+        self._streams: dict[str, list[DenseStream]] = {}
+        self._surfaces: dict[tuple[str, str], list[Surface]] = {}
+
+    def streams(self, name: str) -> list[DenseStream]:
+        """A segment's embeddings."""
+        if name not in self._streams:
+            tracks = self._session.by_segment[name]
+            self._streams[name] = [densify(list(track.embeddings)) for track in tracks]
+        return self._streams[name]
+
+    def surfaces(self, pair: tuple[str, str]) -> list[Surface]:
+        """A pair's scores in windows short enough to show a step."""
+        if pair not in self._surfaces:
+            work = self._session.works[pair]
+            self._surfaces[pair] = step_surfaces(work, self._session.by_segment)
+        return self._surfaces[pair]
+
+
+def partners_of(
+    name: str, session: PlacedSession, seen: SeenContent, reference: str
+) -> list[Partner]:
     """The placed segments of other clocks that fit a segment best."""
     fits: list[tuple[float, tuple[str, str]]] = [
         (work.fit.z, pair)
@@ -163,13 +187,13 @@ def partners_of(name: str, session: PlacedSession, reference: str) -> list[Partn
         other = pair[0] if pair[1] == name else pair[1]
         partners.append(
             Partner(
-                surfaces=step_surfaces(work, session.by_segment),
+                surfaces=seen.surfaces(pair),
                 grid=work.grid,
                 is_first=other == pair[0],
                 place_ns=session.placed[other].lag_ns,
                 skew_ppm=skew_against(reference, other, session.works),
                 span_ns=work.span_of(other),
-                streams=[densify(list(t.embeddings)) for t in session.by_segment[other]],
+                streams=seen.streams(other),
             )
         )
     return partners
@@ -228,11 +252,14 @@ def step_of(
 
 
 def cut_at_step(
-    segment: str, jump: JumpFit, partners: Sequence[Partner], session: PlacedSession
+    segment: str,
+    jump: JumpFit,
+    partners: Sequence[Partner],
+    session: PlacedSession,
+    seen: SeenContent,
 ) -> Cut:
     """The step as a cut of the segment."""
     clock = clock_of(segment)
-    streams = [densify(list(track.embeddings)) for track in session.by_segment[segment]]
     around_ns = max(surface.length_ns for each in partners for surface in each.surfaces)
     before, after = (
         Place(lag_ns=lag_at(line, jump.t_ns), fit=line) for line in (jump.before, jump.after)
@@ -241,7 +268,7 @@ def cut_at_step(
         clock=clock,
         before=segment,
         after=segment_name(clock, 1 + len(session.steps_of(clock))),
-        t_node_ns=sharpen_instant(jump, streams, partners, around_ns=around_ns),
+        t_node_ns=sharpen_instant(jump, seen.streams(segment), partners, around_ns=around_ns),
         sides=(before, after),
     )
 
