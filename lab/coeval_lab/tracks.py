@@ -1,6 +1,6 @@
 """From a recording to the tracks that are aligned: the node's own pipeline, run on files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
-from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, TextLine
+from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.signals import SignalTrack
 from coeval.still_track import still_track
 from coeval.time import NodeNs
@@ -67,37 +67,59 @@ def track_of(
 ) -> StreamTrack:
     """One stream's track; waveform, rows and speech only where another node has sound, stills or
     text to compare them with."""
-    video = VideoFeatures(keep_motion=True) if stream.modality == "video" else None
-    extractor: Extractor = video or make_extractor(stream.modality)
+    waveform: tuple[AudioBlock, ...] = ()
+    if stream.modality == "audio" and with_waveform:
+        waveform = tuple(read_waveform(recording, stream).blocks())
+    return track_from(
+        read_samples(recording, stream),
+        node=stream.node,
+        stream=stream.id,
+        modality=stream.modality,
+        waveform=waveform,
+        with_rows=with_rows,
+        with_speech=with_speech,
+    )
+
+
+def track_from(
+    samples: Iterable[Sample],
+    *,
+    node: str,
+    stream: str,
+    modality: Modality,
+    waveform: Sequence[AudioBlock],
+    with_rows: bool,
+    with_speech: bool,
+) -> StreamTrack:
+    """The track of samples stamped by a node's clock, in time order."""
+    video = VideoFeatures(keep_motion=True) if modality == "video" else None
+    extractor: Extractor = video or make_extractor(modality)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
     pictures: list[Frame] = []
     sound: list[AudioBlock] = []
     lines: list[TextLine] = []
-    for sample in read_samples(recording, stream):
+    for sample in samples:
         rows += extractor.push(sample)
         if isinstance(sample, MetadataBlock):
             readings.append(sample)
-        elif isinstance(sample, Frame) and stream.modality == "image":
+        elif isinstance(sample, Frame) and modality == "image":
             pictures.append(sample)
         elif isinstance(sample, AudioBlock) and with_speech:
             sound.append(sample)
         elif isinstance(sample, TextLine):
             lines.append(sample)
     rows += extractor.flush()
-    waveform: tuple[AudioBlock, ...] = ()
-    if stream.modality == "audio" and with_waveform:
-        waveform = tuple(read_waveform(recording, stream).blocks())
     signals = None
     if video is not None:
         signals = motion_signals(video)
     elif readings:
         signals = reading_signals(readings)
     return StreamTrack(
-        node=stream.node,
-        stream=stream.id,
-        modality=stream.modality,
-        embeddings=embed(rows, stream.modality),
+        node=node,
+        stream=stream,
+        modality=modality,
+        embeddings=embed(rows, modality),
         signals=signals,
         waveform=waveform,
         stills=still_track(pictures),

@@ -11,17 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from coeval.features import Extractor, make_extractor
-from coeval.features.video import VideoFeatures
-from coeval.hops import Hops, join
 from coeval.lag import good_fft_size
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
-from coeval.still_track import still_track
 from coeval.time import NS_PER_S, NodeNs
 from coeval.tracks import StreamTrack
 from coeval_edge.recording import open_recording, read_samples, read_waveform
-from coeval_lab.speech import speech_activity, text_spans
-from coeval_lab.tracks import embed, motion_signals, reading_signals
+from coeval_lab.tracks import track_from
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -140,38 +135,15 @@ def track_of(
 
     `with_speech`: another node has text, so the product looks for speech in sound.
     """
-    video = VideoFeatures(keep_motion=True) if stream.modality == "video" else None
-    extractor: Extractor = video or make_extractor(stream.modality)
-    rows: list[Hops] = []
-    readings: list[MetadataBlock] = []
-    pictures: list[Frame] = []
-    heard: list[AudioBlock] = []
-    lines: list[TextLine] = []
-    for sample in cropped(stream.samples, start_ns, stop_ns):
-        seen = stamped(sample, clock)
-        rows += extractor.push(seen)
-        if isinstance(seen, MetadataBlock):
-            readings.append(seen)
-        elif isinstance(seen, Frame) and stream.modality == "image":
-            pictures.append(seen)
-        elif isinstance(seen, AudioBlock) and with_speech:
-            heard.append(seen)
-        elif isinstance(seen, TextLine):
-            lines.append(seen)
-    rows += extractor.flush()
-    signals = motion_signals(video) if video else reading_signals(readings) if readings else None
     sound = [stamped(block, clock) for block in cropped(stream.sound, start_ns, stop_ns)]
-    return StreamTrack(
+    return track_from(
+        (stamped(sample, clock) for sample in cropped(stream.samples, start_ns, stop_ns)),
         node=node,
         stream=stream.name,
         modality=stream.modality,
-        embeddings=embed(rows, stream.modality),
-        signals=signals,
         waveform=tuple(block for block in sound if isinstance(block, AudioBlock)),
-        stills=still_track(pictures),
-        rows=join(rows),
-        speech=speech_activity(heard) if heard else None,
-        spans=text_spans(lines),
+        with_rows=True,
+        with_speech=with_speech,
     )
 
 
