@@ -56,7 +56,7 @@ bench-%: $(VENV)/.stamp-bench
 
 models: $(VENV)/.stamp-torch $(VENV)/.stamp-train
 	$(BIN)/coeval train $(TRAIN_ARGS)
-	$(BIN)/coeval export
+	$(BIN)/coeval export-encoders
 
 clean:
 	rm -rf $(VENV) build

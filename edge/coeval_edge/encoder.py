@@ -70,14 +70,14 @@ class Encoder:
             got = " ".join(described.get("feature_spec", "none stated").split())[:200]
             raise EncoderMismatch(
                 f"encoder {path}: expected features {expected.to_json()}, got {got}; "
-                "use the encoder that ships with this version or run `coeval export` again"
+                "use the encoder that ships with this version or run `coeval export-encoders` again"
             )
         shapes = {put.name: put.shape[1:] for put in session.get_inputs() + session.get_outputs()}
         wanted = {"rows": [WINDOW_HOPS, expected.dim], "embeddings": [NEW_HOPS, EMBEDDING_DIM]}
         if shapes != wanted:
             raise EncoderMismatch(
                 f"encoder {path}: expected a network of {wanted}, got {shapes}; "
-                "run `coeval export` again"
+                "run `coeval export-encoders` again"
             )
         return cls(session, modality=modality, sha256=hashlib.sha256(model).hexdigest())
 

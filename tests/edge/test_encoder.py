@@ -190,7 +190,7 @@ def test_an_encoder_of_older_features_is_refused_with_both_specifications(tmp_pa
     path = edited(tmp_path / "audio.onnx", feature_spec=older, feature_sha256="0" * 64)
     message = refusal(path)
     assert f"expected features {feature_spec('audio').to_json()}, got {older}" in message
-    assert "coeval export" in message
+    assert "coeval export-encoders" in message
 
 
 def test_an_encoder_of_another_modality_is_refused() -> None:

@@ -150,9 +150,9 @@ def test_a_checkpoint_from_before_commits_were_kept_exports_as_unknown(tmp_path:
 
 
 def refused_line(checkpoint: Path, out: Path) -> str:
-    """What `coeval export` says of a checkpoint; nothing is written."""
+    """What `coeval export-encoders` says of a checkpoint; nothing is written."""
     with pytest.raises(BadCheckpoint) as caught:
-        run(["export", "--checkpoint", str(checkpoint), "--out", str(out)])
+        run(["export-encoders", "--checkpoint", str(checkpoint), "--out", str(out)])
     assert not out.exists()
     message = str(caught.value)
     assert str(checkpoint) in message
@@ -196,13 +196,13 @@ def test_a_checkpoint_of_other_features_is_refused(tmp_path: Path) -> None:
 
 def test_an_absent_checkpoint_is_a_usage_error_that_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match=r"none\.pt: no such file; make it with `coeval train`"):
-        run(["export", "--checkpoint", str(tmp_path / "none.pt"), "--out", str(tmp_path / "out")])
+        run(["export-encoders", "--checkpoint", f"{tmp_path}/none.pt", "--out", f"{tmp_path}/out"])
 
 
 def test_a_file_cannot_be_the_output_folder(tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path / "checkpoint.pt")
     with pytest.raises(BadConfig, match=r"--out .*: cannot be made: File exists"):
-        run(["export", "--checkpoint", str(path), "--out", str(path)])
+        run(["export-encoders", "--checkpoint", str(path), "--out", str(path)])
 
 
 def test_the_command_writes_the_encoders_and_their_card(
@@ -210,7 +210,7 @@ def test_the_command_writes_the_encoders_and_their_card(
 ) -> None:
     path, out = make_checkpoint(tmp_path / "checkpoint.pt"), tmp_path / "new" / "models"
     monkeypatch.setattr(
-        "sys.argv", ["coeval", "export", "--checkpoint", str(path), "--out", str(out)]
+        "sys.argv", ["coeval", "export-encoders", "--checkpoint", str(path), "--out", str(out)]
     )
     with pytest.raises(SystemExit) as ended:
         main()

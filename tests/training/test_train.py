@@ -369,7 +369,7 @@ def test_the_command_trains_and_draws_the_curves(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "8 generated scenes, 1 real recordings" in captured.err
-    assert "next: coeval export" in captured.err
+    assert "next: coeval export-encoders" in captured.err
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 2
 

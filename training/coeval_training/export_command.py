@@ -1,4 +1,4 @@
-"""`coeval export`: the trained encoders as the ONNX files that the nodes run."""
+"""`coeval export-encoders`: the trained encoders as the ONNX files that the nodes run."""
 
 from pathlib import Path
 from typing import Annotated

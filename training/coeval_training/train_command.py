@@ -60,4 +60,4 @@ def train(
             progress=lambda share: bar.update(task, completed=share),
         )
     console.print(f"checkpoint: {checkpoint}; curves: {plot_curves(out)}")
-    console.print("next: coeval export")
+    console.print("next: coeval export-encoders")
