@@ -14,6 +14,7 @@ from coeval.wire import MAX_COUNT
 from coeval_edge.clock_keeper import TimeConfig
 from coeval_edge.live import SourcesConfig
 from coeval_edge.pipeline import BLOCK_HOPS
+from coeval_edge.providers import ProviderName
 from coeval_edge.spool import DEFAULT_MAX_BYTES, SEGMENT_BYTES
 
 
@@ -73,6 +74,8 @@ class NodeConfig:
     """At the end: how long to wait for the broker's acknowledgements."""
     encoders: Mapping[str, Path] = field(default_factory=dict)
     """Encoder files by modality, in place of those that ship."""
+    execution_provider: ProviderName = "auto"
+    """What runs the encoders; auto: the fastest that is there and answers rightly."""
 
     def __post_init__(self) -> None:
         check_node_id(self.id)

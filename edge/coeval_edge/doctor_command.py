@@ -12,6 +12,7 @@ from rich.text import Text
 
 from coeval.errors import BadConfig
 from coeval_edge.doctor import examine
+from coeval_edge.doctor_encoders import examine_encoders
 
 STYLE = {"good": "green", "poor": "yellow", "absent": "dim"}
 
@@ -25,7 +26,7 @@ def doctor(
     """Say what this device has for telling the time of things, and what to do about the rest."""
     if not root.is_dir():
         raise BadConfig(f"--root {root}: no such folder")
-    findings = examine(root)
+    findings = [*examine(root), examine_encoders()]
     if as_json:
         typer.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}))
         return

@@ -1,9 +1,11 @@
 """An ONNX encoder as the node runs it: rows of features in, embeddings out.
 
-The file says which features it was trained on; another version's are refused by name.
+The file says which features it was trained on and what it must answer; one of another version, or
+one that answers something else here, is refused by name.
 """
 
 import hashlib
+import logging
 from importlib.resources import files
 from pathlib import Path
 from typing import Self
@@ -16,6 +18,19 @@ from coeval.features import feature_spec
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.samples import FloatArray, Modality
 from coeval.time import NodeNs
+from coeval_edge.golden import KEY as GOLDEN_KEY
+from coeval_edge.golden import GoldenMissed, check_golden, golden_rows
+from coeval_edge.providers import (
+    CPU,
+    OPTIONS,
+    PROVIDERS,
+    CannotRun,
+    Chosen,
+    ProviderName,
+    choose_provider,
+)
+
+logger = logging.getLogger(__name__)
 
 CONTEXT_HOPS = 64
 """Rows before the wanted ones that the encoder must see; its reach is shorter."""
@@ -37,49 +52,88 @@ class Encoder:
     One instance serves one stream when `push` is used; `encode` keeps nothing.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, *, modality: Modality, sha256: str):
+    def __init__(
+        self,
+        chosen: Chosen[onnxruntime.InferenceSession],
+        *,
+        modality: Modality,
+        sha256: str,
+        encoder_set: str,
+    ):
         self.modality = modality
         self.sha256 = sha256
-        self._session = session
+        self.encoder_set = encoder_set
+        """Names the encoders that were trained together: only theirs can be compared."""
+        self.provider = chosen.provider
+        """What runs it, by onnxruntime's name."""
+        self.passed_over = chosen.passed_over
+        """What does not run it, and why."""
+        self._session = chosen.session
         self._context: FloatArray | None = None
         self._next_ns = 0
 
     @classmethod
-    def load(cls, modality: Modality, path: Path | None = None) -> Self:
-        """Open an encoder file.
+    def load(
+        cls, modality: Modality, path: Path | None = None, *, provider: ProviderName = "auto"
+    ) -> Self:
+        """Open an encoder file, on the provider that is asked for.
 
         Raises:
-            EncoderMismatch: the file is no encoder, or was trained on other features.
+            EncoderMismatch: the file is no encoder, was trained on other features, or answers
+                something else than it says.
         """
         path = path or shipped_model(modality)
         try:
             model = path.read_bytes()
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            options.log_severity_level = 3
-            session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
         except OSError as exc:
             raise EncoderMismatch(f"encoder {path}: cannot be read: {exc.strerror}") from exc
-        except Exception as exc:  # onnxruntime raises its own kinds for every malformed file
-            raise EncoderMismatch(f"encoder {path}: not an ONNX file that can be run") from exc
-        described = session.get_modelmeta().custom_metadata_map
-        expected = feature_spec(modality)
-        if described.get("feature_sha256") != expected.sha256:
-            got = " ".join(described.get("feature_spec", "none stated").split())[:200]
-            raise EncoderMismatch(
-                f"encoder {path}: expected features {expected.to_json()}, got {got}; "
-                "use the encoder that ships with this version or run `coeval export-encoders` again"
+        return cls.of(model, modality, where=str(path), provider=provider)
+
+    @classmethod
+    def of(
+        cls, model: bytes, modality: Modality, *, where: str, provider: ProviderName = "auto"
+    ) -> Self:
+        """Open an encoder from its file's bytes; `where` names it in messages.
+
+        Raises:
+            EncoderMismatch: as `load`.
+        """
+        told: dict[str, str] = {}
+
+        def open_on(name: str) -> onnxruntime.InferenceSession:
+            session = _open_session(model, name, where=where)
+            described = session.get_modelmeta().custom_metadata_map
+            _check_described(session, described, modality, where=where)
+            told.update(described)
+            _check_golden(session, described, modality, provider=name)
+            return session
+
+        try:
+            chosen = choose_provider(
+                provider,
+                onnxruntime.get_available_providers(),
+                open_on=open_on,
+                run_once=lambda session: _run(session, golden_window(modality)),
             )
-        shapes = {put.name: put.shape[1:] for put in session.get_inputs() + session.get_outputs()}
-        wanted = {"rows": [WINDOW_HOPS, expected.dim], "embeddings": [NEW_HOPS, EMBEDDING_DIM]}
-        if shapes != wanted:
-            raise EncoderMismatch(
-                f"encoder {path}: expected a network of {wanted}, got {shapes}; "
-                "run `coeval export-encoders` again"
-            )
-        return cls(session, modality=modality, sha256=hashlib.sha256(model).hexdigest())
+        except CannotRun as exc:
+            raise EncoderMismatch(f"encoder {where}: {exc}") from exc
+        sha256 = hashlib.sha256(model).hexdigest()
+        is_as_asked = provider == "auto" or PROVIDERS[provider] == chosen.provider
+        logger.log(
+            logging.INFO if is_as_asked else logging.WARNING,
+            "encoder opened modality=%s encoder=%s provider=%s why=%s passed_over=%s",
+            modality,
+            sha256[:12],
+            chosen.provider,
+            chosen.why,
+            "; ".join(chosen.passed_over) or "none",
+        )
+        encoder_set = told.get("encoder_set", "")
+        return cls(chosen, modality=modality, sha256=sha256, encoder_set=encoder_set)
+
+    def continue_from(self, other: "Encoder") -> None:
+        """Go on where another encoder of the stream stopped: features are the same for all."""
+        self._context, self._next_ns = other._context, other._next_ns
 
     def push(self, hops: Hops) -> list[Hops]:
         """Embeddings of the stream's next rows, as many as rows; a gap clears the context."""
@@ -103,6 +157,10 @@ class Encoder:
         context = np.zeros((CONTEXT_HOPS, rows.shape[1]), np.float32)
         return self._run(np.concatenate([context, rows]))
 
+    def answer(self, windows: FloatArray) -> FloatArray:
+        """The network itself: rows (B, WINDOW_HOPS, F) → embeddings (B, NEW_HOPS, 16)."""
+        return _run(self._session, windows)
+
     def _run(self, rows: FloatArray) -> FloatArray:
         """Embeddings of the rows after the first CONTEXT_HOPS."""
         num_new = len(rows) - CONTEXT_HOPS
@@ -115,6 +173,95 @@ class Encoder:
             windows = np.stack(
                 [padded[k * NEW_HOPS : k * NEW_HOPS + WINDOW_HOPS] for k in range(first, last)]
             )
-            (embeddings,) = self._session.run(None, {"rows": windows})
+            embeddings = self.answer(windows)
             out[first * NEW_HOPS : last * NEW_HOPS] = embeddings.reshape(-1, EMBEDDING_DIM)
         return out[:num_new]
+
+
+def golden_window(modality: Modality) -> FloatArray:
+    """One window of rows, as a node runs it."""
+    return golden_rows(WINDOW_HOPS, feature_spec(modality).dim)[:1]
+
+
+def _run(session: onnxruntime.InferenceSession, windows: FloatArray) -> FloatArray:
+    (embeddings,) = session.run(None, {"rows": windows})
+    answered: FloatArray = embeddings
+    return answered
+
+
+def _open_session(model: bytes, provider: str, *, where: str) -> onnxruntime.InferenceSession:
+    """A session on a provider, and on no other.
+
+    Raises:
+        EncoderMismatch: not even the CPU opens it.
+        CannotRun: this provider does not.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    named = [(provider, OPTIONS.get(provider, {}))]
+    if provider != CPU:
+        named.append((CPU, {}))  # for what the provider has no kernel of
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=named)
+    except Exception as exc:  # onnxruntime raises its own kinds for every malformed file
+        if provider != CPU:
+            raise CannotRun(" ".join(str(exc).split())[:200]) from exc
+        raise EncoderMismatch(f"encoder {where}: not an ONNX file that can be run") from exc
+    if session.get_providers()[0] != provider:
+        raise CannotRun("onnxruntime does not start it; are its libraries there?")
+    return session
+
+
+def _check_described(
+    session: onnxruntime.InferenceSession,
+    described: dict[str, str],
+    modality: Modality,
+    *,
+    where: str,
+) -> None:
+    """Check what a file says of its features, and its shapes.
+
+    Raises:
+        EncoderMismatch: it was made for other features, or is no encoder.
+    """
+    expected = feature_spec(modality)
+    if described.get("feature_sha256") != expected.sha256:
+        got = " ".join(described.get("feature_spec", "none stated").split())[:200]
+        raise EncoderMismatch(
+            f"encoder {where}: expected features {expected.to_json()}, got {got}; "
+            "use the encoder that ships with this version or run `coeval export-encoders` again"
+        )
+    shapes = {put.name: put.shape[1:] for put in session.get_inputs() + session.get_outputs()}
+    wanted = {"rows": [WINDOW_HOPS, expected.dim], "embeddings": [NEW_HOPS, EMBEDDING_DIM]}
+    if shapes != wanted:
+        raise EncoderMismatch(
+            f"encoder {where}: expected a network of {wanted}, got {shapes}; "
+            "run `coeval export-encoders` again"
+        )
+
+
+def _check_golden(
+    session: onnxruntime.InferenceSession,
+    described: dict[str, str],
+    modality: Modality,
+    *,
+    provider: str,
+) -> None:
+    """Check what it answers.
+
+    Raises:
+        CannotRun: it answers something else than its file says, or fails.
+    """
+    try:
+        check_golden(
+            lambda rows: _run(session, rows),
+            described.get(GOLDEN_KEY),
+            provider=provider,
+            window_hops=WINDOW_HOPS,
+            dim=feature_spec(modality).dim,
+        )
+    except GoldenMissed as exc:
+        raise CannotRun(str(exc)) from exc
+    except Exception as exc:  # onnxruntime's own kinds
+        raise CannotRun(f"it fails on {provider}: {' '.join(str(exc).split())[:200]}") from exc

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -98,19 +99,21 @@ def describe(
 class Node:
     """Replays a node of a recording into a session, or measures this device's clock."""
 
-    def __init__(self, config: NodeConfig, *, load_encoder: LoadEncoder = Encoder.load) -> None:
+    def __init__(self, config: NodeConfig, *, load_encoder: LoadEncoder | None = None) -> None:
         """Open everything that can fail before anything is published.
 
         Args:
             config: the node's configuration.
             load_encoder: gives a fresh encoder of a modality; the path is None where the one
-                that ships is meant.
+                that ships is meant. None: from ONNX files.
 
         Raises:
             BadRecording: the recording, its node or a stream cannot be used.
             EncoderMismatch: an encoder was made for other features.
         """
         self.config = config
+        if load_encoder is None:
+            load_encoder = partial(Encoder.load, provider=config.execution_provider)
         self.boot_id = secrets.randbits(64)
         self._pipelines: dict[str, StreamPipeline] = {}
         self._descriptors: dict[str, dict[str, object]] = {}

@@ -48,7 +48,11 @@ def check_encoder(path: Path) -> str:
         raise BadConfig(
             f"{path}: the file's name must begin with its modality ({', '.join(MODALITIES)})"
         )
-    return f"{modality} encoder {Encoder.load(modality, path).sha256[:12]}"
+    encoder = Encoder.load(modality, path)
+    return (
+        f"{modality} encoder {encoder.sha256[:12]} of set {encoder.encoder_set or 'unknown'}, "
+        f"golden vectors met on {encoder.provider}"
+    )
 
 
 def check_recording(path: Path) -> str:

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from coeval.cli import main
+from coeval.errors import EncoderMismatch
 from coeval_edge.chrony import Tracking
 from coeval_edge.doctor import Finding, examine, examine_audio, examine_cameras, kernel_option
+from coeval_edge.doctor_encoders import examine_encoders
 from coeval_edge.doctor_streams import examine_gnss, examine_iio, examine_journal, examine_ptp
+from coeval_edge.encoder import Encoder
 from coeval_edge.ptp import PtpState
 from coeval_edge.sources.errors import SourceBusy, SourceUnfit
 from coeval_edge.sources.v4l2_device import StampKind
@@ -243,6 +246,22 @@ def test_the_kernels_configuration_is_read_where_it_is(tmp_path: Path, value: st
     assert kernel_option(tmp_path, "CONFIG_PPS_CLIENT_GPIO") is None
 
 
+def test_the_encoders_and_what_runs_them_are_named() -> None:
+    finding = examine_encoders()
+    assert finding.state == "good"
+    assert finding.found.startswith("golden vectors met on ")
+    assert "CPUExecutionProvider" in finding.found
+
+
+def test_encoders_that_fail_their_golden_vectors_are_poor() -> None:
+    def load(modality: str) -> Encoder:
+        raise EncoderMismatch(f"encoder {modality}.onnx: its answers differ")
+
+    finding = examine_encoders(load=load)
+    assert finding.state == "poor"
+    assert "text.onnx: its answers differ; install" in finding.advice
+
+
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_the_command_runs_on_any_machine(
     flags: tuple[str, ...],
@@ -260,3 +279,4 @@ def test_the_command_runs_on_any_machine(
         assert all(f["advice"] for f in findings if f["state"] != "good")
     else:
         assert "clock source" in said.out
+        assert "encoders" in said.out

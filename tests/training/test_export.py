@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from coeval.cli import main, run
-from coeval.errors import BadConfig
+from coeval.errors import BadConfig, EncoderMismatch
 from coeval.features import DIMS, feature_spec
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.samples import MODALITIES, Modality
@@ -19,7 +20,15 @@ from coeval.time import NodeNs
 from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder
 from coeval_training import export
 from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
-from coeval_training.export import LARGEST_DIFFERENCE, LostParity, Shipped, export_all
+from coeval_training.export import (
+    LARGEST_DIFFERENCE,
+    LostParity,
+    Shipped,
+    export_all,
+    sealed,
+    set_of,
+)
+from coeval_training.shipped import read_encoders
 from coeval_training.train import Encoders, TrainConfig
 
 torch.set_num_threads(1)
@@ -220,3 +229,36 @@ def test_the_command_writes_the_encoders_and_their_card(
     assert captured.out == ""
     assert all(f"{modality}: " in captured.err for modality in MODALITIES)
     assert Encoder.load("image", out / "image.onnx").modality == "image"
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_weights_and_decoder_come_back_from_the_file(
+    exported: dict[Modality, Path], modality: Modality
+) -> None:
+    back = read_encoders(exported[modality].parent).of[modality].state_dict()
+    for name, weight in untrained().of[modality].state_dict().items():
+        close = 1e-3 if name.startswith("decoder.") else 0.0
+        torch.testing.assert_close(back[name], weight, rtol=close, atol=close)
+
+
+def test_the_files_of_one_export_are_one_set_and_other_weights_another(
+    exported: dict[Modality, Path],
+) -> None:
+    names = {Encoder.load(modality, path).encoder_set for modality, path in exported.items()}
+    weights = untrained().state_dict()
+    assert names == {set_of(weights)}
+    assert set_of(weights | {"of.text.decoder.0.bias": torch.ones(48)}) in names
+    assert set_of(weights | {"of.text.head.bias": torch.ones(16)}) not in names
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", '{"0.weight": {"shape": [2], "f16": "AA=="}}'])
+def test_a_file_without_its_decoder_is_no_beginning(
+    exported: dict[Modality, Path], tmp_path: Path, kept: str
+) -> None:
+    for path in exported.values():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    model = onnx.load(str(exported["text"]))
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    (tmp_path / "text.onnx").write_bytes(sealed(model, told | {"decoder": kept}))
+    with pytest.raises(EncoderMismatch, match=r"text\.onnx: "):
+        read_encoders(tmp_path)
