@@ -1,0 +1,66 @@
+"""The probe's core, compiled for this machine: its headers are what Python calls it by."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CORE = Path(__file__).parents[2] / "firmware" / "core"
+SOURCES = sorted(path for path in CORE.glob("cp_*.c"))
+FLAGS = [
+    "-std=c99",
+    "-pedantic",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wsign-conversion",
+    "-Werror",
+    "-g",
+    "-O1",
+]
+EMPTY_HEADERS = ("stdint.h", "stdbool.h", "stddef.h")
+
+
+def compiler() -> str:
+    """The C compiler; skips the test where there is none."""
+    path = shutil.which("cc") or shutil.which("gcc")
+    if path is None:
+        pytest.skip("no C compiler: install gcc to test the probe's core on the host")
+    return path
+
+
+def sanitizes(flags: str, folder: Path) -> bool:
+    """Whether the compiler can link with a sanitizer here."""
+    source = folder / "empty.c"
+    source.write_text("int main(void) { return 0; }\n")
+    command = [compiler(), flags, str(source), "-o", str(folder / "empty")]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def declarations(folder: Path) -> str:
+    """What the headers declare, as cffi reads it: no system headers, no static assertions."""
+    stand_ins = folder / "stand-ins"
+    stand_ins.mkdir()
+    for name in EMPTY_HEADERS:
+        (stand_ins / name).write_text("")
+    source = folder / "all.c"
+    source.write_text("".join(f'#include "{p.name}"\n' for p in sorted(CORE.glob("cp_*.h"))))
+    command = [compiler(), "-E", "-P", "-nostdinc", f"-I{stand_ins}", f"-I{CORE}", str(source)]
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return re.sub(r"typedef char cp_assert_at_line_\d+[^;]*;", "", text)
+
+
+def load(folder: Path) -> Any:
+    """Compile the core with the undefined-behaviour sanitizer and load it: (ffi, library)."""
+    cffi = pytest.importorskip("cffi", reason="cffi is absent: pip install 'coeval[dev]'")
+    flag = "-fsanitize=undefined"
+    extra = [flag, "-fno-sanitize-recover=all"] if sanitizes(flag, folder) else []
+    library = folder / "core.so"
+    command = [compiler(), *FLAGS, *extra, "-shared", "-fPIC", *map(str, SOURCES)]
+    subprocess.run([*command, "-o", str(library)], check=True)
+    ffi = cffi.FFI()
+    ffi.cdef(declarations(folder))
+    return ffi, ffi.dlopen(str(library))
