@@ -31,6 +31,8 @@ class AlignedStream:
     """Its rows."""
     clock: NodeClock
     """Its node's clock."""
+    is_left_out: bool = False
+    """Whether its node sends nothing of it because it carries nothing: nobody waits for it."""
 
     @property
     def end_ref_ns(self) -> RefNs | None:
@@ -87,7 +89,8 @@ class TickSource:
 
     def due(self, streams: Sequence[AlignedStream]) -> list[dict[str, object]]:
         """The ticks that are due now."""
-        ends = [end for stream in streams if (end := stream.end_ref_ns) is not None]
+        sending = [stream for stream in streams if not stream.is_left_out] or streams
+        ends = [end for stream in sending if (end := stream.end_ref_ns) is not None]
         if not ends:
             return []
         until_ns = max(min(ends), max(ends) - self._wait_ns)

@@ -15,6 +15,20 @@ from coeval.samples import MODALITIES, Modality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRelevance:
+    """Whether a stream carries anything, as its node judges it."""
+
+    is_relevant: bool
+    """Whether it does."""
+    reason: str | None
+    """Why it does not: frozen, dark, silent, stuck, spam."""
+    since_node_ns: int
+    """Since when this is so, on the node's clock."""
+    is_dropped: bool
+    """Whether the node sends nothing of it meanwhile: its gap is no loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
     """A stream as its node describes it."""
 
@@ -24,6 +38,8 @@ class Descriptor:
     """Hash of the encoder's file."""
     boot_id: int
     """The run of the node that says so."""
+    relevance: StreamRelevance | None = None
+    """Whether the node found anything in it; None: it said nothing of that."""
 
 
 StreamKey = tuple[str, str]
@@ -80,6 +96,20 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
         modality=modality,
         encoder_sha256=sha256,
         boot_id=parse_boot(value.get("boot"), where=where),
+        relevance=parse_relevance(value.get("relevance")),
+    )
+
+
+def parse_relevance(value: object) -> StreamRelevance | None:
+    """What a node says of a stream's relevance; None where it says nothing that can be read."""
+    if not isinstance(value, dict) or value.get("state") not in ("relevant", "irrelevant"):
+        return None
+    reason, since = value.get("reason"), value.get("since_node_ns")
+    return StreamRelevance(
+        is_relevant=value["state"] == "relevant",
+        reason=reason[:40] if isinstance(reason, str) else None,
+        since_node_ns=since if isinstance(since, int) and abs(since) < 2**62 else 0,
+        is_dropped=value.get("dropped") is True,
     )
 
 

@@ -90,6 +90,12 @@ class StreamRecord:
         boot_id = self.ingest.boot_id
         return None if boot_id is None else self.descriptors.get(boot_id)
 
+    @property
+    def is_left_out(self) -> bool:
+        """Whether its node sends nothing of it because it carries nothing."""
+        told = None if self.descriptor is None else self.descriptor.relevance
+        return told is not None and not told.is_relevant and told.is_dropped
+
 
 class Session:
     """Every node and stream of one session."""
@@ -282,6 +288,7 @@ class Session:
                 modality=descriptor.modality,
                 ring=record.ingest.ring,
                 clock=self.clocks[node],
+                is_left_out=record.is_left_out,
             )
             for (node, stream), record in self._streams.items()
             if (descriptor := record.descriptor) is not None and not record.is_refused
@@ -302,6 +309,7 @@ class Session:
                     "late": record.ingest.counts.late,
                     "lost": record.ingest.counts.lost,
                     "refused": record.is_refused,
+                    "irrelevant": irrelevance_of(record),
                 }
                 for (node, stream), record in sorted(self._streams.items())
             },
@@ -381,12 +389,30 @@ class Session:
         record = self._record(node, stream)
         if record is None:
             return
-        record.descriptors.pop(descriptor.boot_id, None)
+        before = record.descriptors.pop(descriptor.boot_id, None)
         record.descriptors[descriptor.boot_id] = descriptor
         while len(record.descriptors) > MAX_KEPT_DESCRIPTORS:
             oldest = next(b for b in record.descriptors if b != record.ingest.boot_id)
             del record.descriptors[oldest]
         self._refuse_mismatches()
+        self._tell_relevance(key, before, descriptor)
+
+    def _tell_relevance(
+        self, key: StreamKey, before: Descriptor | None, descriptor: Descriptor
+    ) -> None:
+        """Tell of a stream that begins or ends to carry nothing."""
+        told = descriptor.relevance
+        known = None if before is None else before.relevance
+        if told is None or told == known or (known is None and told.is_relevant):
+            return
+        self._tell(
+            "relevance",
+            *key,
+            state="relevant" if told.is_relevant else "irrelevant",
+            reason=told.reason,
+            since_node_ns=told.since_node_ns,
+            dropped=told.is_dropped,
+        )
 
     def _handle_state(self, node: str, payload: bytes) -> None:
         if not payload:
@@ -507,3 +533,9 @@ class Session:
     ) -> None:
         payload = json.dumps(value, allow_nan=False).encode()
         self._outbox.append(Outgoing(topic=topic, payload=payload, retain=retain, qos=qos))
+
+
+def irrelevance_of(record: StreamRecord) -> str | None:
+    """Why a stream carries nothing, as its node says; None where it carries something."""
+    told = None if record.descriptor is None else record.descriptor.relevance
+    return None if told is None or told.is_relevant else told.reason

@@ -19,10 +19,19 @@ LONGEST_ID_BYTES = 200
 """Keeps every topic far below MQTT's 65 535 bytes, and ids fit for file names."""
 
 EventKind = Literal[
-    "anomaly", "contradiction", "jump", "gap", "unrelated", "duplicate", "refused", "source"
+    "anomaly",
+    "contradiction",
+    "jump",
+    "gap",
+    "unrelated",
+    "duplicate",
+    "refused",
+    "relevance",
+    "source",
 ]
 """What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used, `source`
-evidence of time that is not what it claims, `contradiction` a loop of clocks that does not close.
+evidence of time that is not what it claims, `contradiction` a loop of clocks that does not close,
+`relevance` a stream that begins or ends to carry nothing.
 """
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeval.hops import Hops
+from coeval.relevance import Stretch
 from coeval.samples import AudioBlock, Modality
 from coeval.signals import SignalTrack
 from coeval.speech import SpeechActivity, TextSpans
@@ -34,6 +35,8 @@ class StreamTrack:
     """How speech-like a sound is, where the caller has it."""
     spans: TextSpans | None = None
     """When lines of text begin and end, where the caller has them."""
+    irrelevant: Sequence[Stretch] = ()
+    """Where it carries nothing, and why."""
 
 
 def node_span(tracks: Sequence[StreamTrack]) -> tuple[int, int]:

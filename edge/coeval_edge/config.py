@@ -47,6 +47,20 @@ class ReplayConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelevanceConfig:
+    """What becomes of a stream while it carries nothing: a frozen camera, silence, spam."""
+
+    watch: bool = True
+    """Whether streams are looked at, and told of where they carry nothing."""
+    drop: bool = True
+    """Whether what carries nothing is left out; it is sent again at once when it does."""
+
+    def __post_init__(self) -> None:
+        if self.drop and not self.watch:
+            raise BadConfig("drop needs watch: what nobody looks at cannot be left out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """A node: who it is, where it publishes, what it reads."""
 
@@ -72,6 +86,8 @@ class NodeConfig:
     """Limit of the spool; beyond it the oldest blocks are dropped."""
     drain_s: float = 30.0
     """At the end: how long to wait for the broker's acknowledgements."""
+    relevance: RelevanceConfig = field(default_factory=RelevanceConfig)
+    """What becomes of a stream while it carries nothing."""
     encoders: Mapping[str, Path] = field(default_factory=dict)
     """Encoder files by modality, in place of those that ship."""
     execution_provider: ProviderName = "auto"

@@ -24,6 +24,7 @@ from coeval.features import feature_spec, make_extractor
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.manifest import StreamSpec
 from coeval.pulse_names import PulseNames
+from coeval.relevance import Relevance, RelevanceWatch
 from coeval.samples import Modality
 from coeval.time import NS_PER_S, NodeNs
 from coeval.wire import Block, encode_block
@@ -172,6 +173,8 @@ class Node:
             name=f"{config.id}/{spec.id}",
             boot_id=self.boot_id,
             block_hops=config.block_hops,
+            watch=RelevanceWatch(spec.modality) if config.relevance.watch else None,
+            drop=config.relevance.drop,
         )
         self._descriptors[spec.id] = describe(
             spec, encoder=encoder, boot_id=self.boot_id, stamps=stamps, timing=timing
@@ -329,10 +332,35 @@ class Node:
         return failure
 
     def _keep(self, stream: str, blocks: list[Block], spool: Spool, publisher: Publisher) -> None:
+        """Spool a stream's blocks, and tell where it begins or ends to carry anything."""
+        for change in self._pipelines[stream].take_changes():
+            self._tell_relevance(stream, change, publisher)
         topic = self.config.topics.block(self.config.id, stream)
         for block in blocks:
             spool.append(topic, encode_block(block))
             publisher.wake()
+
+    def _tell_relevance(self, stream: str, change: Relevance, publisher: Publisher) -> None:
+        """Say in the log and in the stream's descriptor whether it carries anything, and why."""
+        is_dropped = self.config.relevance.drop and change.state == "irrelevant"
+        logger.info(
+            "stream %s node=%s stream=%s reason=%s since_node_ns=%d dropped=%s",
+            change.state,
+            self.config.id,
+            stream,
+            change.reason or "none",
+            change.since_node_ns,
+            "yes" if is_dropped else "no",
+        )
+        told = {
+            "state": change.state,
+            "reason": change.reason,
+            "since_node_ns": change.since_node_ns,
+            "t_node_ns": change.t_node_ns,
+            "dropped": is_dropped,
+        }
+        self._descriptors[stream] = {**self._descriptors[stream], "relevance": told}
+        publisher.describe(stream, self._descriptors[stream])
 
     def _tell_evidence(self, now_node_ns: NodeNs, spool: Spool, publisher: Publisher) -> None:
         """Spool what was measured of the node's clock until now."""

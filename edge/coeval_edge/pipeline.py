@@ -1,7 +1,8 @@
 """One stream on the node: samples in, sealed blocks out; a plain object without I/O.
 
 sample → features → encoder → block. Rows are gathered until a block is full, so that the
-encoder runs once a block; a gap in the rows seals the block early.
+encoder runs once a block; a gap in the rows seals the block early. Beside the features a watch
+looks at the samples: what carries nothing need not be sent.
 """
 
 import logging
@@ -11,9 +12,11 @@ import numpy as np
 
 from coeval.features import Extractor
 from coeval.hops import HOP_NS, Hops, join
+from coeval.relevance import Relevance, RelevanceWatch
 from coeval.samples import Sample
 from coeval.time import NodeNs
 from coeval.wire import Block
+from coeval_edge.left_out import LeftOut
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ class StreamPipeline:
         name: str,
         boot_id: int,
         block_hops: int = BLOCK_HOPS,
+        watch: RelevanceWatch | None = None,
+        drop: bool = False,
     ) -> None:
         """Join the parts.
 
@@ -51,11 +56,16 @@ class StreamPipeline:
             name: the stream, for messages.
             boot_id: number of this run of the node.
             block_hops: rows in a full block.
+            watch: says whether the stream carries anything; None: it always does.
+            drop: whether to leave out what carries nothing.
         """
         self.name = name
         self.num_samples = 0
         self.num_dropped = 0
         """Samples, and blocks of rows, that could not be used."""
+        self._watch, self._drop_irrelevant = watch, drop
+        self._changes: list[Relevance] = []
+        self._left_out = LeftOut()
         self._extractor, self._encoder = extractor, encoder
         self._boot_id, self._block_hops = boot_id, block_hops
         self._waiting: list[Hops] = []
@@ -64,22 +74,48 @@ class StreamPipeline:
     def push(self, sample: Sample, *, now_node_ns: NodeNs) -> list[Block]:
         """Add a sample; take the blocks it completes. A sample that cannot be used is dropped."""
         self.num_samples += 1
+        blocks: list[Block] = []
+        if self._watch is not None:
+            blocks = self._note(self._watch.push(sample), now_node_ns=now_node_ns)
         try:
             rows = self._extractor.push(sample)
         except ValueError as exc:
             self._drop(str(exc))
-            return []
-        return self._add(rows, now_node_ns=now_node_ns)
+            return blocks
+        return blocks + self._add(rows, now_node_ns=now_node_ns)
 
     def advance(self, now_node_ns: NodeNs) -> list[Block]:
         """Take the blocks that the mere passing of time completes: silence is information."""
-        return self._add(self._extractor.advance(now_node_ns), now_node_ns=now_node_ns)
+        blocks: list[Block] = []
+        if self._watch is not None:
+            blocks = self._note(self._watch.advance(now_node_ns), now_node_ns=now_node_ns)
+        return blocks + self._add(self._extractor.advance(now_node_ns), now_node_ns=now_node_ns)
+
+    @property
+    def num_left_out(self) -> int:
+        """Rows that were not sent because they carry nothing."""
+        return self._left_out.num_hops
+
+    def take_changes(self) -> list[Relevance]:
+        """The changes of the stream's relevance since the last call."""
+        taken, self._changes = self._changes, []
+        return taken
 
     def flush(self, *, now_node_ns: NodeNs) -> list[Block]:
         """Take all that is left, the last block full or not."""
         blocks = self._add(self._extractor.flush(), now_node_ns=now_node_ns)
         rest, self._waiting = self._waiting, []
         return blocks + [block for part in rest for block in self._seal(part, now_node_ns)]
+
+    def _note(self, changes: list[Relevance], *, now_node_ns: NodeNs) -> list[Block]:
+        """Take in changes of relevance; a stream that comes back is sent with what led to it."""
+        self._changes += changes
+        if not changes or changes[-1].state == "irrelevant":
+            return []
+        only_seen, sent = self._left_out.take()
+        for part in only_seen:
+            self._encoder.push(part)
+        return [block for part in sent for block in self._encode(part, now_node_ns)]
 
     def _add(self, rows: list[Hops], *, now_node_ns: NodeNs) -> list[Block]:
         if not rows:
@@ -105,6 +141,13 @@ class StreamPipeline:
         if not np.isfinite(part.rows).all():
             self._drop("features are not finite")
             return []
+        if self._drop_irrelevant and self._watch is not None and not self._watch.is_relevant:
+            self._left_out.hold(part)
+            return []
+        return self._encode(part, now_node_ns)
+
+    def _encode(self, part: Hops, now_node_ns: NodeNs) -> list[Block]:
+        """Blocks of finite rows."""
         blocks = []
         for hops in self._encoder.push(part):
             if not (np.abs(hops.rows) <= LARGEST).all():

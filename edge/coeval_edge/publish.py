@@ -57,7 +57,7 @@ def backoff_s(failures: int, *, uniform: float) -> float:
 class Event:
     """Something a connection has to tell."""
 
-    kind: Literal["connected", "lost", "ack", "message", "wake"]
+    kind: Literal["connected", "lost", "ack", "message", "wake", "describe"]
     """What happened."""
     client: mqtt.Client | None = None
     """Whose event it is; a thrown-away client's are ignored."""
@@ -67,6 +67,8 @@ class Event:
     """`lost`, and `connected` where the broker refused: why."""
     message: mqtt.MQTTMessage | None = None
     """`message`: what came."""
+    stream: str = ""
+    """`describe`: whose descriptor changed."""
 
 
 class Publisher:
@@ -113,6 +115,11 @@ class Publisher:
     def wake(self) -> None:
         """Say that the spool has something new."""
         self._events.put(Event(kind="wake"))
+
+    def describe(self, stream: str, descriptor: Mapping[str, object]) -> None:
+        """Say what a stream is now; also to those who come later, and after a lost connection."""
+        self._descriptors = {**self._descriptors, stream: descriptor}
+        self._events.put(Event(kind="describe", stream=stream))
 
     def close(self, *, drain_s: float) -> int:
         """Wait until everything is acknowledged, say goodbye and end.
@@ -269,6 +276,8 @@ class Publisher:
             if self._is_over():
                 return True
             event = self._next_event(0.2)
+            if event is not None and event.kind == "describe":
+                self._say_descriptor(client, event.stream)
             if event is None or event.client is not client:
                 continue
             if event.kind == "lost":
@@ -297,11 +306,14 @@ class Publisher:
         return client.publish(record.topic, record.payload, qos=1).mid
 
     def _say_birth(self, client: mqtt.Client) -> None:
-        for stream, descriptor in self._descriptors.items():
-            topic = self._topics.descriptor(self._node, stream)
-            client.publish(topic, json.dumps(descriptor), qos=1, retain=True)
+        for stream in self._descriptors:
+            self._say_descriptor(client, stream)
         birth = self._state("online", **self._birth)
         client.publish(self._topics.state(self._node), birth, qos=1, retain=True)
+
+    def _say_descriptor(self, client: mqtt.Client, stream: str) -> None:
+        topic = self._topics.descriptor(self._node, stream)
+        client.publish(topic, json.dumps(self._descriptors[stream]), qos=1, retain=True)
 
     def _say_goodbye(self, client: mqtt.Client) -> None:
         """Publish `offline` and wait until the broker has it."""
@@ -310,6 +322,8 @@ class Publisher:
         until_s = time.monotonic() + FAREWELL_S
         while time.monotonic() < until_s:
             event = self._next_event(0.2)
+            if event is not None and event.kind == "describe":
+                self._say_descriptor(client, event.stream)
             if event is None or event.client is not client:
                 continue
             if event.kind == "lost" or (event.kind == "ack" and event.mid == mid):

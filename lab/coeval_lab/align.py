@@ -107,11 +107,23 @@ def node_to_json(node: NodeEstimate) -> dict[str, Any]:
 def alignment_to_json(alignment: Alignment) -> dict[str, Any]:
     """The shape of `coeval align --json`."""
     estimate = alignment.estimate
-    return {
+    found: dict[str, Any] = {
         "reference": estimate.reference,
         "nodes": {name: node_to_json(node) for name, node in estimate.nodes.items()},
         "elapsed_s": round(alignment.elapsed_s, 3),
     }
+    empty = [
+        {
+            "node": track.node,
+            "stream": track.stream,
+            "reason": stretch.reason,
+            "from_s": seconds(stretch.start_node_ns),
+            "to_s": seconds(stretch.end_node_ns),
+        }
+        for track in alignment.tracks
+        for stretch in track.irrelevant
+    ]
+    return found | ({"irrelevant": empty} if empty else {})
 
 
 def node_segments(estimate: SessionEstimate) -> dict[str, list[tuple[int, ClockLine]]]:

@@ -185,6 +185,9 @@ def print_table(alignment: Alignment, *, method: Method) -> None:
             highlight=False,
             markup=False,
         )
+    if unsure and method in CONTENT_METHODS:
+        for line in empty_stretches(alignment):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     for group in tied_apart(estimate):
         console.print(
             f"{' and '.join(group)} fit each other, only not {estimate.reference}: see "
@@ -193,6 +196,20 @@ def print_table(alignment: Alignment, *, method: Method) -> None:
             markup=False,
         )
     console.print(f"{alignment.elapsed_s:.1f} s", style="dim")
+
+
+def empty_stretches(alignment: Alignment) -> list[str]:
+    """What may be why nothing was found: where streams carry nothing, in their nodes' own time."""
+    return [
+        f"{track.node}/{track.stream} carries nothing: "
+        + ", ".join(
+            f"{stretch.reason} {stretch.start_node_ns * 1e-9:.0f}–"
+            f"{stretch.end_node_ns * 1e-9:.0f} s"
+            for stretch in track.irrelevant
+        )
+        for track in alignment.tracks
+        if track.irrelevant
+    ]
 
 
 def tied_apart(estimate: SessionEstimate) -> list[list[str]]:

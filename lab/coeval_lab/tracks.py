@@ -9,6 +9,7 @@ from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
+from coeval.relevance import RelevanceWatch
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.signals import SignalTrack
 from coeval.still_track import still_track
@@ -99,7 +100,9 @@ def track_from(
     pictures: list[Frame] = []
     sound: list[AudioBlock] = []
     lines: list[TextLine] = []
+    watch = RelevanceWatch(modality)
     for sample in samples:
+        watch.push(sample)
         rows += extractor.push(sample)
         if isinstance(sample, MetadataBlock):
             readings.append(sample)
@@ -126,6 +129,7 @@ def track_from(
         rows=join(rows) if with_rows else (),
         speech=speech_activity(sound) if sound else None,
         spans=text_spans(lines),
+        irrelevant=watch.finish(),
     )
 
 

@@ -1,6 +1,7 @@
 """Aligned ticks: the right row of every stream, once, in order."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_ticks_wait_for_the_slowest_stream_but_not_for_ever() -> None:
     fast.ring.write(stream("a/x", REFERENCE, start_s=12, stop_s=14).ring.runs()[0])
     ticks = source.due([fast, slow])
     assert [tick["t_ref"] for tick in ticks] == [9.0, 9.5]
+
+
+def test_nobody_waits_for_a_stream_that_is_left_out() -> None:
+    source = TickSource(tick_s=0.5, wait_s=4.0)
+    fast = stream("a/x", REFERENCE, start_s=0, stop_s=10)
+    frozen = replace(stream("b/x", REFERENCE, start_s=0, stop_s=2), is_left_out=True)
+    source.due([fast, frozen])
+    fast.ring.write(stream("a/x", REFERENCE, start_s=10, stop_s=11).ring.runs()[0])
+    assert [tick["t_ref"] for tick in source.due([fast, frozen])] == [10.0, 10.5]
 
 
 def test_ticks_come_once_and_in_order() -> None:

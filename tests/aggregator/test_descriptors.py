@@ -5,7 +5,13 @@ import json
 import pytest
 
 from coeval.errors import BadBlock
-from coeval_aggregator.descriptors import Descriptor, expected_encoders, parse_descriptor
+from coeval_aggregator.descriptors import (
+    Descriptor,
+    StreamRelevance,
+    expected_encoders,
+    parse_descriptor,
+    parse_relevance,
+)
 
 GOOD = {"modality": "audio", "encoder": {"id": "x", "sha256": "ab"}, "boot": "0" * 15 + "f"}
 
@@ -55,3 +61,17 @@ def test_without_the_reference_the_most_used_counts_then_the_first() -> None:
 def test_modalities_do_not_mix() -> None:
     known = {("a", "m"): described("x"), ("a", "v"): described("y", modality="video")}
     assert expected_encoders(known, reference="a") == {"audio": "x", "video": "y"}
+
+
+@pytest.mark.parametrize("told", [None, 3, {}, {"state": "maybe"}, [1], "irrelevant"])
+def test_relevance_that_cannot_be_read_is_unknown(told: object) -> None:
+    assert parse_relevance(told) is None
+
+
+def test_a_stream_that_is_left_out_says_why() -> None:
+    told = parse_relevance(
+        {"state": "irrelevant", "reason": "frozen", "since_node_ns": 7, "dropped": True}
+    )
+    assert told == StreamRelevance(
+        is_relevant=False, reason="frozen", since_node_ns=7, is_dropped=True
+    )

@@ -189,6 +189,21 @@ def test_a_gap_is_told_once() -> None:
     assert (event["blocks"], event["first_seq"]) == (3, 4)
 
 
+def test_a_stream_that_its_node_leaves_out_is_told_with_the_reason_and_is_no_loss() -> None:
+    room = two_nodes()
+    told = {"state": "irrelevant", "reason": "frozen", "since_node_ns": 5, "dropped": True}
+    for relevance in (told, told, told | {"state": "relevant", "reason": None, "dropped": False}):
+        payload = json.loads(descriptor()) | {"relevance": relevance}
+        room.hear(TOPICS.descriptor("wrist", "mic"), json.dumps(payload).encode())
+    room.block("wrist", 4, t0_s=500.0)
+    room.session.check(now_s=60.0)
+    said = room.said("event")
+    assert [(event["event"], event["state"], event["reason"]) for event in said] == [
+        ("relevance", "irrelevant", "frozen"),
+        ("relevance", "relevant", None),
+    ]
+
+
 def test_clocks_are_told_with_null_for_what_is_unknown() -> None:
     room = two_nodes()
     room.session.snapshot()

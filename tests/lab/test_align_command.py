@@ -297,6 +297,28 @@ def test_without_evidence_there_is_no_number_and_a_word_about_it(
     assert f"no offset for wrist: no {method} evidence ({lacks})" in " ".join(out.split())
 
 
+def test_a_sensor_that_was_stuck_is_named_where_nothing_is_found(
+    align: Align, tmp_path: Path
+) -> None:
+    root = make(tmp_path / "rec")
+    rows = (root / "wrist.csv").read_text(encoding="utf-8").splitlines()
+    held = rows[60].split(",", 1)[1]
+    stuck = rows[:60] + [f"{row.split(',', 1)[0]},{held}" for row in rows[60:]]
+    (root / "wrist.csv").write_text("\n".join(stuck) + "\n", encoding="utf-8")
+    _, out, _ = align(root, "--json")
+    found = json.loads(out)
+    assert found["nodes"]["wrist"]["status"] == "unsure"
+    (stretch,) = found["irrelevant"]
+    assert (stretch["node"], stretch["stream"], stretch["reason"]) == (
+        "wrist",
+        "imu-wrist",
+        "stuck",
+    )
+    assert stretch["from_s"] == pytest.approx(3.0, abs=0.05)
+    _, out, _ = align(root)
+    assert "wrist/imu-wrist carries nothing: stuck 3–42 s" in out
+
+
 def test_a_node_without_streams_is_placed_by_its_hardware(align: Align, tmp_path: Path) -> None:
     evidence = {"cam": {"pps": pps(0.0)}, "probe": {"pps": pps(0.125)}}
     root = make(tmp_path / "rec", evidence=evidence)
