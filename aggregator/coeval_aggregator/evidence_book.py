@@ -160,16 +160,16 @@ class EvidenceBook:
 
     def _evidence(self, node: str, sample: TimeSample) -> Iterator[Evidence]:
         match sample:
-            case PpsSample() if self._is_new(node, "pps", sample.t_node_ns):
+            case PpsSample() if self._is_new(node, "pps", sample.t_node_ns, by=sample.by):
                 yield Evidence(
                     kind="hardware",
-                    source=f"pps/{node}",
+                    source=f"{sample.by}/{node}",
                     first=UTC,
                     second=node,
                     t_second_ns=sample.t_node_ns,
                     offset_ns=sample.t_node_ns - sample.t_utc_ns,
                     sigma_ns=sample.sigma_ns,
-                    bias_sigma_ns=PPS_BIAS_NS,
+                    bias_sigma_ns=math.hypot(PPS_BIAS_NS, sample.bias_sigma_ns),
                 )
             case StatementSample() if self._is_new(
                 node, "statement", sample.t_node_ns, by=sample.by

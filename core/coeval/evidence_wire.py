@@ -31,6 +31,10 @@ class PpsSample:
     """The second."""
     sigma_ns: float
     """Noise of the stamp, 1 σ."""
+    bias_sigma_ns: float = 0.0
+    """Error that all its stamps share beyond a kernel line's own, 1 σ."""
+    by: str = "pps"
+    """What stamped it: the kernel's line, or a probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +135,11 @@ def sample_to_json(sample: TimeSample) -> dict[str, object]:
         case PpsSample():
             return {
                 "what": "pps",
+                "by": sample.by,
                 "t_node_ns": sample.t_node_ns,
                 "t_utc_ns": sample.t_utc_ns,
                 "sigma_ns": sample.sigma_ns,
+                "bias_sigma_ns": sample.bias_sigma_ns,
             }
         case EdgeSample():
             return {
@@ -202,6 +208,10 @@ def read_sample(value: object, *, where: str) -> TimeSample:
                 t_node_ns=read_ns(value, "t_node_ns", where=where),
                 t_utc_ns=read_ns(value, "t_utc_ns", where=where),
                 sigma_ns=read_sigma(value, "sigma_ns", where=where, least=1e-3),
+                bias_sigma_ns=read_sigma(value, "bias_sigma_ns", where=where, least=0.0)
+                if "bias_sigma_ns" in value
+                else 0.0,
+                by=read_id(value, "by", where=where) if "by" in value else "pps",
             )
         case "edge":
             return EdgeSample(

@@ -108,6 +108,13 @@ class NodeConfig:
                     f"time.pps.{name}.nmea: no [node.sources.nmea.{line.nmea}]; "
                     f"known: {', '.join(receivers) or 'none'}"
                 )
+        probes = {} if self.sources is None else self.sources.probe
+        for name, probe in probes.items():
+            if probe.nmea is not None and probe.nmea not in receivers:
+                raise BadConfig(
+                    f"sources.probe.{name}.nmea: no [node.sources.nmea.{probe.nmea}]; "
+                    f"known: {', '.join(receivers) or 'none'}"
+                )
         self.topics  # noqa: B018  checks session and prefix
         BrokerAddress.parse(self.broker)
         if not 1 <= self.block_hops <= MAX_COUNT:

@@ -13,7 +13,13 @@ from pathlib import Path
 from coeval.time import NS_PER_S
 from coeval_edge.chrony import Tracking, ask_chrony
 from coeval_edge.doctor_finding import Finding, devices, listed, refused
-from coeval_edge.doctor_streams import examine_gnss, examine_iio, examine_journal, examine_ptp
+from coeval_edge.doctor_streams import (
+    examine_gnss,
+    examine_iio,
+    examine_journal,
+    examine_probe,
+    examine_ptp,
+)
 from coeval_edge.sources.alsa_pcm import load_alsa
 from coeval_edge.sources.errors import SourceUnfit, SourceUnusable
 from coeval_edge.sources.exposure import lateness
@@ -37,6 +43,7 @@ def examine(
         *examine_pps(root),
         *examine_gpio(root),
         examine_gnss(root),
+        examine_probe(root),
         examine_chrony(ask),
         examine_ptp(root),
         *examine_cameras(root),

@@ -1,4 +1,4 @@
-"""What `coeval doctor` says of GNSS receivers, PTP, IIO sensors and systemd's journal."""
+"""What `coeval doctor` says of GNSS receivers, probes, PTP, IIO sensors and systemd's journal."""
 
 import os
 import re
@@ -12,6 +12,9 @@ from coeval_edge.ptp import SOCKET, AskPtp, ask_ptp
 from coeval_edge.sources.iio_device import device_name
 
 GNSS_NAME = re.compile(r"gnss|gps|u-?blox|septentrio|garmin|sirf", re.IGNORECASE)
+PROBE_NAME = "Coeval_probe"
+BOOT_LABEL = "RPI-RP2"
+"""Of the drive that an RP2040 shows while it waits to be flashed."""
 KVM_CLOCK = "KVM virtual PTP"
 
 
@@ -39,6 +42,33 @@ def examine_gnss(root: Path) -> Finding:
         if has_pulse
         else "130 ms of UTC: wire its pulse to a GPIO for some µs",
         advice=problem or f"[node.sources.nmea.gnss] port = {shown!r}{pulse}, without gpsd",
+    )
+
+
+def examine_probe(root: Path) -> Finding:
+    """Probes: by what their USB plugs call themselves; one on a UART has no name."""
+    found = [port for port in devices(root, "serial/by-id/*") if PROBE_NAME in port.name]
+    waiting = [disk for disk in devices(root, "disk/by-label/*") if disk.name == BOOT_LABEL]
+    if not found:
+        return Finding(
+            topic="probe",
+            state="poor" if waiting else "absent",
+            found=f"{listed(waiting, root)}: a board that waits to be flashed"
+            if waiting
+            else "no probe that a USB port names",
+            accuracy="none",
+            advice="coeval probe flash"
+            if waiting
+            else "a Raspberry Pi Pico stamps edges to 16 ns of PPS: coeval probe flash",
+        )
+    shown = listed(found[:1], root)
+    problem = refused(found[0].resolve(), root) if found[0].exists() else "it is not there any more"
+    return Finding(
+        topic="probe",
+        state="poor" if problem else "good",
+        found=listed(found, root),
+        accuracy="16 ns between its edges and pulses, 0.3 ms of this node's clock",
+        advice=problem or f"[node.sources.probe.NAME] port = {shown!r}",
     )
 
 

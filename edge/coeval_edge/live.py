@@ -27,6 +27,8 @@ from coeval_edge.sources.microphone import MicrophoneConfig, open_microphone
 from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.pi_camera import PiCameraConfig, open_pi_camera
+from coeval_edge.sources.probe import ProbeConfig, ProbeSource, open_link
+from coeval_edge.sources.probe_link import ProbeLink
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
 from coeval_edge.sources.v4l2_camera import CameraConfig, open_camera
@@ -90,6 +92,8 @@ class SourcesConfig:
     """Microphones, through ALSA."""
     nmea: Mapping[str, NmeaConfig] = field(default_factory=dict)
     """GNSS receivers on serial ports; needs the `nmea` extra."""
+    probe: Mapping[str, ProbeConfig] = field(default_factory=dict)
+    """Streams of probes, which stamp edges and motion themselves; needs the `probe` extra."""
 
     def __post_init__(self) -> None:
         names = [name for kind in fields(self) for name in getattr(self, kind.name)]
@@ -98,6 +102,14 @@ class SourcesConfig:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise BadConfig(f"two streams are called {twice[0]!r}; give one another name")
+        ports: dict[str, ProbeConfig] = {}
+        for name, probe in self.probe.items():
+            first = ports.setdefault(probe.port, probe)
+            if (first.baud, first.nmea) != (probe.baud, probe.nmea):
+                raise BadConfig(
+                    f"probe.{name}: streams of one probe ({probe.port}) must give the same "
+                    "baud and nmea"
+                )
 
     def openers(
         self, links: ClockLinks
@@ -122,6 +134,12 @@ class SourcesConfig:
         for name, gnss in self.nmea.items():
             opener = partial(NmeaReceiver, gnss, names=links.names.get(name), hand=links.hand)
             yield name, "metadata", opener
+        shared: dict[str, ProbeLink] = {}
+        for name, probe in self.probe.items():
+            if probe.port not in shared:
+                pulse_names = None if probe.nmea is None else links.names.get(probe.nmea)
+                shared[probe.port] = open_link(probe, names=pulse_names, hand=links.hand)
+            yield name, probe.stream_modality, partial(ProbeSource, probe, shared[probe.port])
 
 
 class LiveStreams:

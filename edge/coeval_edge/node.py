@@ -120,7 +120,10 @@ class Node:
         self._descriptors: dict[str, dict[str, object]] = {}
         self._measured: queue.SimpleQueue[Sequence[TimeSample]] = queue.SimpleQueue()
         lines = {} if config.time is None else config.time.pps
-        self._names = {line.nmea: PulseNames() for line in lines.values() if line.nmea is not None}
+        probes = {} if config.sources is None else config.sources.probe
+        receivers = [line.nmea for line in lines.values()]
+        receivers += [probe.nmea for probe in probes.values()]
+        self._names = {nmea: PulseNames() for nmea in receivers if nmea is not None}
         self._live: LiveStreams | None = None
         if config.replay is not None:
             self._open_replay(config.replay, load_encoder)

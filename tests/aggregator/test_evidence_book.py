@@ -1,6 +1,7 @@
 """What nodes measure of their clocks becomes one line a node, and what lies is named."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_pps_on_two_nodes_gives_a_line_between_them() -> None:
     utc = book.facts()["utc"]
     assert isinstance(utc, dict)
     assert utc["offset_s"] == pytest.approx(5 - 1_700_000_000, abs=1e-4)
+
+
+def test_pulses_by_a_probe_tie_a_node_to_utc_no_better_than_their_shared_error() -> None:
+    book = EvidenceBook(reference="cam")
+    for second in range(60):
+        book.take("cam", replace(pps(second, 5 * S), by="probe", bias_sigma_ns=300_000.0))
+    utc = book.utc_of("cam")
+    assert utc is not None
+    assert 2 * 250e-6 < utc["ci95_s"] < 2 * 350e-6
+    assert "probe/cam" in book.sources_of("cam")
 
 
 def test_exchanges_tie_nodes_through_the_server() -> None:

@@ -33,6 +33,7 @@ SIGMA = st.floats(1e-3, 1e12)
 NAME = st.sampled_from(["strobe", "chrony", "@server", "node-7", "ünï"])
 SAMPLES = st.one_of(
     st.builds(PpsSample, t_node_ns=NS, t_utc_ns=NS, sigma_ns=SIGMA),
+    st.builds(PpsSample, by=NAME, t_node_ns=NS, t_utc_ns=NS, sigma_ns=SIGMA, bias_sigma_ns=SIGMA),
     st.builds(EdgeSample, line=NAME, t_node_ns=NS, sigma_ns=SIGMA),
     st.builds(
         StatementSample, by=NAME, t_node_ns=NS, t_utc_ns=NS, sigma_ns=SIGMA, bias_sigma_ns=SIGMA

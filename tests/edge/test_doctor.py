@@ -15,7 +15,13 @@ from coeval.errors import EncoderMismatch
 from coeval_edge.chrony import Tracking
 from coeval_edge.doctor import Finding, examine, examine_audio, examine_cameras, kernel_option
 from coeval_edge.doctor_encoders import examine_encoders
-from coeval_edge.doctor_streams import examine_gnss, examine_iio, examine_journal, examine_ptp
+from coeval_edge.doctor_streams import (
+    examine_gnss,
+    examine_iio,
+    examine_journal,
+    examine_probe,
+    examine_ptp,
+)
 from coeval_edge.encoder import Encoder
 from coeval_edge.ptp import PtpState
 from coeval_edge.sources.errors import SourceBusy, SourceUnfit
@@ -64,6 +70,7 @@ def test_what_a_well_equipped_device_has_is_named(tmp_path: Path) -> None:
     write(tmp_path, "sys/bus/iio/devices/iio:device0/scan_elements/in_timestamp_type")
     write(tmp_path, "sys/bus/iio/devices/iio:device0/buffer/enable")
     write(tmp_path, "dev/serial/by-id/usb-u-blox_AG_GNSS_receiver-if00")
+    write(tmp_path, "dev/serial/by-id/usb-Coeval_Coeval_probe_E661-if00")
     write(tmp_path, "run/systemd/journal/socket")
     write(tmp_path, "run/log/journal/0123/system.journal")
     write(tmp_path, "dev/ttyUSB0")
@@ -280,3 +287,17 @@ def test_the_command_runs_on_any_machine(
     else:
         assert "clock source" in said.out
         assert "encoders" in said.out
+
+
+def test_a_probe_is_known_by_the_name_on_its_plug(tmp_path: Path) -> None:
+    write(tmp_path, "dev/serial/by-id/usb-Coeval_Coeval_probe_E661-if00")
+    finding = examine_probe(tmp_path)
+    assert (finding.state, finding.topic) == ("good", "probe")
+    assert "usb-Coeval_Coeval_probe_E661-if00" in finding.advice
+
+
+def test_a_board_that_waits_to_be_flashed_is_told_how(tmp_path: Path) -> None:
+    assert examine_probe(tmp_path).state == "absent"
+    write(tmp_path, "dev/disk/by-label/RPI-RP2")
+    finding = examine_probe(tmp_path)
+    assert (finding.state, finding.advice) == ("poor", "coeval probe flash")

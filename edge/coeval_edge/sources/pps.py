@@ -70,6 +70,38 @@ class PpsReading:
         )
 
 
+class PulseNamer:
+    """Says which second a pulse marks: by a receiver's sentences, by the system's clock, or by
+    both, which then must agree."""
+
+    def __init__(
+        self,
+        *,
+        names: PulseNames | None = None,
+        utc_error_ns: Callable[[], int | None] = read_utc_error_ns,
+    ) -> None:
+        self.num_contradicted = 0
+        """Pulses that the two named differently."""
+        self._names, self._utc_error_ns = names, utc_error_ns
+
+    def second(self, t_node_ns: NodeNs, t_realtime_ns: int) -> int | None:
+        """The second of a good pulse, ns of UTC; None where nothing names it, or two differ.
+
+        Args:
+            t_node_ns: when it was on the node's clock.
+            t_realtime_ns: the same instant on the system's.
+        """
+        told_ns = None if self._names is None else self._names.pulse(t_node_ns)
+        utc_error_ns = self._utc_error_ns()
+        if utc_error_ns is None:
+            return told_ns
+        system_ns = name_second(t_realtime_ns, error_ns=utc_error_ns)
+        if told_ns is not None and system_ns is not None and told_ns != system_ns:
+            self.num_contradicted += 1
+            return None
+        return system_ns if told_ns is None else told_ns
+
+
 class PpsSource:
     """Reads one line; blocks, so it lives in a thread of its own."""
 
@@ -83,12 +115,11 @@ class PpsSource:
     ) -> None:
         self.device = device
         """What it reads; whoever opened it closes it."""
-        self.num_contradicted = 0
-        """Pulses not used: the receiver and the system's clock name them differently."""
         self.num_overwritten = 0
         """Pulses that the kernel saw and the node was too late to read."""
         self._judge = PpsJudge()
-        self._read_clock, self._utc_error_ns, self._names = read_clock, utc_error_ns, names
+        self._read_clock = read_clock
+        self._namer = PulseNamer(names=names, utc_error_ns=utc_error_ns)
         self._is_named = False
         self._converter = StampConverter(KernelClock.REALTIME, read=read_clock)
 
@@ -116,7 +147,7 @@ class PpsSource:
         second_ns = sigma_ns = None
         if judged.sigma_ns is not None:
             sigma_ns = math.hypot(judged.sigma_ns, stamp.error_ns)
-            second_ns = self._second(judged.t_node_ns, pulse.t_realtime_ns)
+            second_ns = self._namer.second(judged.t_node_ns, pulse.t_realtime_ns)
             self._is_named = second_ns is not None
         return PpsReading(
             judged=judged,
@@ -132,18 +163,10 @@ class PpsSource:
             return self.health.state
         return "locked, seconds named" if self._is_named else "locked, but nothing names the second"
 
-    def _second(self, t_node_ns: NodeNs, t_realtime_ns: int) -> int | None:
-        """The second of a good pulse, by sentences and by the system's clock; where both know it
-        they must agree."""
-        told_ns = None if self._names is None else self._names.pulse(t_node_ns)
-        utc_error_ns = self._utc_error_ns()
-        if utc_error_ns is None:
-            return told_ns
-        system_ns = name_second(t_realtime_ns, error_ns=utc_error_ns)
-        if told_ns is not None and system_ns is not None and told_ns != system_ns:
-            self.num_contradicted += 1
-            return None
-        return system_ns if told_ns is None else told_ns
+    @property
+    def num_contradicted(self) -> int:
+        """Pulses not used: the receiver and the system's clock name them differently."""
+        return self._namer.num_contradicted
 
     @property
     def num_unplaced(self) -> int:
