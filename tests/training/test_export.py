@@ -25,9 +25,10 @@ from coeval_training.export import (
     LostParity,
     Shipped,
     export_all,
-    sealed,
     set_of,
 )
+from coeval_training.precision import MEASURED, reduced
+from coeval_training.seal import sealed
 from coeval_training.shipped import read_encoders
 from coeval_training.train import Encoders, TrainConfig
 
@@ -262,3 +263,48 @@ def test_a_file_without_its_decoder_is_no_beginning(
     (tmp_path / "text.onnx").write_bytes(sealed(model, told | {"decoder": kept}))
     with pytest.raises(EncoderMismatch, match=r"text\.onnx: "):
         read_encoders(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> dict[Modality, Path]:
+    folder = tmp_path_factory.mktemp("halved")
+    checkpoint = make_checkpoint(folder / "checkpoint.pt")
+    return export_all(checkpoint, folder / "models", precision="fp16")
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_weights_kept_as_fp16_take_fewer_bytes_and_answer_nearly_the_same(
+    exported: dict[Modality, Path], halved: dict[Modality, Path], modality: Modality
+) -> None:
+    assert halved[modality].stat().st_size < 0.65 * exported[modality].stat().st_size
+    rows = some_rows(2, WINDOW_HOPS, DIMS[modality])
+    whole, half = (Encoder.load(modality, at[modality]) for at in (exported, halved))
+    expected = whole.answer(rows)
+    difference = np.abs(half.answer(rows) - expected).max()
+    assert 0 < difference < 3e-3 * np.abs(expected).max()
+    assert half.encoder_set == whole.encoder_set
+    assert half.sha256 != whole.sha256
+
+
+def test_training_can_go_on_from_weights_kept_as_fp16(halved: dict[Modality, Path]) -> None:
+    back = read_encoders(halved["text"].parent).state_dict()
+    for name, weight in untrained().state_dict().items():
+        torch.testing.assert_close(back[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["int8 dynamic", "int8 static"])
+def test_int8_answers_what_its_own_golden_vectors_say(
+    exported: dict[Modality, Path], how: str
+) -> None:
+    windows = [some_rows(1, WINDOW_HOPS, DIMS["text"], seed=k) for k in range(3)]
+    file = reduced(exported["text"].read_bytes(), how, calibration=windows)
+    encoder, exact = Encoder.of(file, "text", where=how), Encoder.load("text", exported["text"])
+    error = encoder.answer(windows[0]) - exact.answer(windows[0])
+    assert 0 < np.sqrt((error**2).mean() / (exact.answer(windows[0]) ** 2).mean()) < 0.5
+
+
+def test_an_unknown_precision_is_refused(exported: dict[Modality, Path]) -> None:
+    assert reduced(exported["text"].read_bytes(), "fp32") == exported["text"].read_bytes()
+    assert "fp32" in MEASURED
+    with pytest.raises(ValueError, match="must be one of fp32, fp16"):
+        reduced(exported["text"].read_bytes(), "int4")

@@ -22,10 +22,10 @@ from coeval.errors import CoevalError
 from coeval.features import feature_spec
 from coeval.samples import MODALITIES, Modality
 from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS
-from coeval_edge.golden import KEY as GOLDEN_KEY
-from coeval_edge.golden import golden_text
 from coeval_training.checkpoint import read_checkpoint
 from coeval_training.out_folder import make_out_folder
+from coeval_training.precision import Precision, reduced
+from coeval_training.seal import sealed
 from coeval_training.train import Encoders
 
 LARGEST_DIFFERENCE = 1e-4
@@ -60,12 +60,15 @@ def set_of(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:SET_DIGITS]
 
 
-def export_all(checkpoint: Path, folder: Path) -> dict[Modality, Path]:
+def export_all(
+    checkpoint: Path, folder: Path, *, precision: Precision = "fp32"
+) -> dict[Modality, Path]:
     """Write every modality's encoder as ONNX: all of them, or none.
 
     Args:
         checkpoint: made by `coeval train`.
         folder: where the files go, `<modality>.onnx`.
+        precision: how the weights are kept; parity is checked at fp32.
 
     Raises:
         BadCheckpoint: the checkpoint is none, or of another network.
@@ -88,6 +91,7 @@ def export_all(checkpoint: Path, folder: Path) -> dict[Modality, Path]:
     try:
         for modality, partial in partials.items():
             export_one(encoders.of[modality], modality, partial, provenance)
+            partial.write_bytes(reduced(partial.read_bytes(), precision))
         for modality, partial in partials.items():
             partial.rename(paths[modality])
     finally:
@@ -139,21 +143,6 @@ def export_one(
             f"encoder {modality}: exported network differs by {difference:.1e} of the largest "
             f"embedding, allowed {LARGEST_DIFFERENCE:.0e}; nothing was exported"
         )
-
-
-def sealed(model: onnx.ModelProto, told: Mapping[str, str]) -> bytes:
-    """A network's file: what is told of it, and the golden vectors that it answers."""
-    dim = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    golden = golden_text(
-        lambda rows: session.run(None, {"rows": rows})[0], window_hops=WINDOW_HOPS, dim=dim
-    )
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {**told, GOLDEN_KEY: golden})
-    whole: bytes = model.SerializeToString()
-    return whole
 
 
 def decoder_text(encoder: nn.Module) -> str:

@@ -18,6 +18,7 @@ from coeval_edge.encoder import WINDOW_HOPS, shipped_model
 from coeval_edge.encoder import Encoder as NodeEncoder
 from coeval_edge.golden import golden_rows
 from coeval_training.export import Shipped
+from coeval_training.precision import KEPT
 from coeval_training.train import Encoders
 
 MOST_DIFFERENCE = 1e-4
@@ -60,13 +61,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     model = onnx.load(str(path))
     arrays = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    for node in model.graph.node:  # equal weights are kept once, and named twice
-        if node.op_type == "Identity" and node.input[0] in arrays:
+    for node in model.graph.node:  # equal weights are kept once and named twice; fp16 are widened
+        if node.op_type in ("Identity", "Cast") and node.input[0] in arrays:
             arrays[node.output[0]] = arrays[node.input[0]]
     weights = {
         name.removeprefix(PREFIX): torch.from_numpy(array.astype(np.float32))
         for name, array in arrays.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and not name.endswith(KEPT)
     }
     told = {entry.key: entry.value for entry in model.metadata_props}
     try:
