@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from coeval.preprocessing import Preprocessing
 from coeval_aggregator.config import AggregatorConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.live import SourcesConfig
@@ -38,7 +39,10 @@ def test_a_file_begins_with_its_header(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "kinds"),
     [
-        ("node.toml", {"node": NodeConfig, "node.replay": ReplayConfig}),
+        (
+            "node.toml",
+            {"node": NodeConfig, "node.replay": ReplayConfig, "node.preprocessing": Preprocessing},
+        ),
         ("aggregator.toml", {"aggregator": AggregatorConfig}),
     ],
 )

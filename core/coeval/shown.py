@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.features import audio, text, video
+from coeval.features import audio, picture, text, video
 from coeval.features.picture import NUM_CELLS
 from coeval.hops import HOP_NS, Hops
 from coeval.samples import Modality
@@ -91,7 +91,7 @@ def line_rows(table: Rows) -> tuple[Rows, Rows]:
 
 def frame_rows(table: Rows) -> tuple[Rows, Rows]:
     """Layout of the picture, and how it moves and changes."""
-    moving = video.NUM_MOTION + video.NUM_ENERGIES + NUM_CELLS
+    moving = picture.NUM_MOTION + video.NUM_ENERGIES + NUM_CELLS
     return table[:, moving:-1], table[:, :moving]
 
 

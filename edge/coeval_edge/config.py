@@ -8,6 +8,7 @@ from pathlib import Path
 from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
 from coeval.config_table import parse_toml, read_table
 from coeval.errors import BadConfig
+from coeval.preprocessing import Preprocessing
 from coeval.samples import MODALITIES
 from coeval.topics import DEFAULT_PREFIX, DEFAULT_SESSION, Topics, check_node_id
 from coeval.wire import MAX_COUNT
@@ -88,6 +89,8 @@ class NodeConfig:
     """At the end: how long to wait for the broker's acknowledgements."""
     relevance: RelevanceConfig = field(default_factory=RelevanceConfig)
     """What becomes of a stream while it carries nothing."""
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    """What is taken out of samples before features describe them."""
     encoders: Mapping[str, Path] = field(default_factory=dict)
     """Encoder files by modality, in place of those that ship."""
     execution_provider: ProviderName = "auto"

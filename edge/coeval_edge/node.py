@@ -20,9 +20,10 @@ from coeval import __version__
 from coeval.broker_address import BrokerAddress
 from coeval.errors import CoevalError
 from coeval.evidence_wire import TimeSample, batches, encode_evidence
-from coeval.features import feature_spec, make_extractor
+from coeval.features import WARM_UP_HOPS, feature_spec, make_extractor
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.manifest import StreamSpec
+from coeval.preprocessing import Preprocessing
 from coeval.pulse_names import PulseNames
 from coeval.relevance import Relevance, RelevanceWatch
 from coeval.samples import Modality
@@ -73,6 +74,7 @@ def describe(
     spec: StreamSpec,
     *,
     encoder: NamedEncoder,
+    preprocessing: Preprocessing,
     boot_id: int,
     stamps: str,
     timing: dict[str, object] | None,
@@ -89,6 +91,10 @@ def describe(
             "version": features.version,
             "dim": features.dim,
             "sha256": features.sha256,
+        },
+        "preprocessing": {
+            "steps": preprocessing.steps(spec.modality),
+            "warm_up_s": WARM_UP_HOPS[spec.modality] * HOP_NS / NS_PER_S,
         },
         "units": dict(spec.units) if isinstance(spec.units, Mapping) else spec.units,
         "timestamps": stamps,
@@ -171,7 +177,7 @@ class Node:
         config = self.config
         encoder = load_encoder(spec.modality, config.encoders.get(spec.modality))
         self._pipelines[spec.id] = StreamPipeline(
-            make_extractor(spec.modality),
+            make_extractor(spec.modality, config.preprocessing),
             encoder,
             name=f"{config.id}/{spec.id}",
             boot_id=self.boot_id,
@@ -180,7 +186,12 @@ class Node:
             drop=config.relevance.drop,
         )
         self._descriptors[spec.id] = describe(
-            spec, encoder=encoder, boot_id=self.boot_id, stamps=stamps, timing=timing
+            spec,
+            encoder=encoder,
+            preprocessing=config.preprocessing,
+            boot_id=self.boot_id,
+            stamps=stamps,
+            timing=timing,
         )
 
     def run(self, stop: threading.Event) -> NodeReport:

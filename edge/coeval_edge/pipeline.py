@@ -70,6 +70,7 @@ class StreamPipeline:
         self._boot_id, self._block_hops = boot_id, block_hops
         self._waiting: list[Hops] = []
         self._seq = 0
+        self._is_warm = extractor.is_warm
 
     def push(self, sample: Sample, *, now_node_ns: NodeNs) -> list[Block]:
         """Add a sample; take the blocks it completes. A sample that cannot be used is dropped."""
@@ -120,6 +121,9 @@ class StreamPipeline:
     def _add(self, rows: list[Hops], *, now_node_ns: NodeNs) -> list[Block]:
         if not rows:
             return []
+        if not self._is_warm and self._extractor.is_warm:
+            self._is_warm = True
+            logger.info("stream warmed up stream=%s boot=%016x", self.name, self._boot_id)
         blocks: list[Block] = []
         runs = join(self._waiting + rows)
         self._waiting = []

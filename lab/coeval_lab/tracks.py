@@ -9,6 +9,7 @@ from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
+from coeval.preprocessing import ALL_STEPS, Preprocessing
 from coeval.relevance import RelevanceWatch
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.signals import SignalTrack
@@ -91,10 +92,11 @@ def track_from(
     waveform: Sequence[AudioBlock],
     with_rows: bool,
     with_speech: bool,
+    preprocessing: Preprocessing = ALL_STEPS,
 ) -> StreamTrack:
     """The track of samples stamped by a node's clock, in time order."""
-    video = VideoFeatures(keep_motion=True) if modality == "video" else None
-    extractor: Extractor = video or make_extractor(modality)
+    video = VideoFeatures(preprocessing, keep_motion=True) if modality == "video" else None
+    extractor: Extractor = video or make_extractor(modality, preprocessing)
     rows: list[Hops] = []
     readings: list[MetadataBlock] = []
     pictures: list[Frame] = []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coeval.features import DIMS, feature_spec, make_extractor
 from coeval.features.grid import HopGrid
-from coeval.features.picture import global_motion
+from coeval.features.picture import global_change
 from coeval.features.text import BEGINS, TextFeatures, hash_words
 from coeval.hops import HOP_NS, Hops, join
 from coeval.samples import MODALITIES, AudioBlock, Frame, MetadataBlock, Sample, TextLine
@@ -155,8 +155,8 @@ def scene(x: float, y: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("dx", "dy"), [(0.3, -0.2), (1.5, 1.0), (-3.0, 2.0)])
 def test_global_motion_is_positive_to_the_right_and_down(dx: float, dy: float) -> None:
-    motion, _ = global_motion(scene(0, 0)[None], scene(-dx, -dy)[None])
-    np.testing.assert_allclose(motion[0, :2] * 64, [dx, dy], atol=0.1)
+    found = global_change(scene(0, 0)[None], scene(-dx, -dy)[None], light=True)
+    np.testing.assert_allclose(found.motion[0, :2] * 64, [dx, dy], atol=0.1)
 
 
 def test_a_constant_channel_and_missing_readings_give_finite_rows() -> None:

@@ -17,6 +17,8 @@ PER_HOP = 5
 class Averages:
     """An extractor whose rows are the readings' hops."""
 
+    is_warm = True
+
     def push(self, sample: MetadataBlock) -> list[Hops]:
         first = int(sample.t_node_ns[0]) // HOP_NS
         rows = sample.values[::PER_HOP].astype(np.float32)

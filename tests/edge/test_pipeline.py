@@ -18,6 +18,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.rest: list[Hops] = []
+        self.is_warm = True
 
     def push(self, sample: object) -> list[Hops]:
         if isinstance(sample, Exception):

@@ -129,7 +129,7 @@ def test_streams_of_a_scene_lie_a_fraction_of_a_hop_apart() -> None:
 def one_scene_three_times() -> dict[int, Rows]:
     """Rows of one scene, by the seed of the clocks' phases."""
     scene = generate_scene(FIRST_HELD_OUT_SEED + 8, duration_s=20.0, kind="machine")
-    return {seed: scene_rows(scene, seed) for seed in (1, 5, 6)}
+    return {seed: scene_rows(scene, seed, varied=False) for seed in (1, 5, 6)}
 
 
 @pytest.mark.parametrize(

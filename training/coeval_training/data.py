@@ -7,6 +7,7 @@ whole number of hops; the phase is part of the truth.
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -16,8 +17,10 @@ import numpy as np
 
 from coeval.features import DIMS, feature_spec, make_extractor
 from coeval.hops import HOP_NS, Hops, join
+from coeval.preprocessing import STEPS, Preprocessing
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NodeNs
+from coeval_training.disturb import KIND_OF, disturb
 from coeval_training.scenes import Scene, generate_scene
 
 SLOTS: dict[str, Modality] = {
@@ -76,16 +79,40 @@ def longest(parts: list[Hops]) -> Hops:
     return max(join(parts), key=lambda part: len(part.rows))
 
 
-def scene_rows(scene: Scene, seed: int) -> dict[str, StreamRows]:
-    """Features of all streams of a scene, each stamped by a clock of its own phase."""
+SWITCHED_OFF = 0.15
+"""How often a stream of a scene goes without a step: one set of weights serves every setting."""
+DISTURBED = 0.3
+"""How often a stream of a scene is disturbed."""
+
+
+def some_steps(modality: Modality, rng: np.random.Generator) -> Preprocessing:
+    """Preprocessing of a stream, each step now and then off."""
+    steps = {name: bool(rng.random() >= SWITCHED_OFF) for name in STEPS[modality]}
+    return Preprocessing(**steps)
+
+
+def scene_rows(scene: Scene, seed: int, *, varied: bool = True) -> dict[str, StreamRows]:
+    """Features of all streams of a scene, each stamped by a clock of its own phase.
+
+    Args:
+        scene: the scene.
+        seed: of phases, columns and what is varied.
+        varied: whether some streams are disturbed and some steps of preprocessing off.
+    """
     rng = np.random.default_rng([seed, 7])
     phases = rng.integers(0, HOP_NS, len(SLOTS))
     imu_columns = IMU_COLUMNS[rng.integers(len(IMU_COLUMNS))]
     rows: dict[str, StreamRows] = {}
     for (slot, modality), phase in zip(SLOTS.items(), phases, strict=True):
-        extractor = make_extractor(modality)
+        of_stream = np.random.default_rng([seed, 13, list(SLOTS).index(slot)])
+        extractor = make_extractor(
+            modality, some_steps(modality, of_stream) if varied else Preprocessing()
+        )
+        samples: Iterable[Sample] = scene.render(slot)
+        if varied and of_stream.random() < DISTURBED:
+            samples = disturb(samples, KIND_OF[modality], of_stream)
         parts: list[Hops] = []
-        for sample in scene.render(slot):
+        for sample in samples:
             if slot == "imu":
                 sample = some_columns(sample, imu_columns)
             parts += extractor.push(restamp(sample, int(phase)))

@@ -6,14 +6,16 @@ trained on; the exporter writes its hash into the ONNX file and the node refuses
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from coeval.features import audio, image, metadata, text, video
 from coeval.hops import HOP_NS, Hops
+from coeval.preprocessing import ALL_STEPS, Preprocessing
 from coeval.samples import Modality
 
-VERSIONS: dict[Modality, int] = {"text": 1, "image": 1, "video": 1, "audio": 1, "metadata": 1}
+VERSIONS: dict[Modality, int] = {"text": 2, "image": 2, "video": 2, "audio": 2, "metadata": 2}
 """Raised whenever a modality's rows change: an encoder trained on the old ones is refused."""
 
 DIMS: dict[Modality, int] = {
@@ -24,9 +26,22 @@ DIMS: dict[Modality, int] = {
     "metadata": metadata.DIM,
 }
 
+WARM_UP_HOPS: dict[Modality, int] = {
+    "text": 0,
+    "image": 0,
+    "video": video.MEMORY_HOPS,
+    "audio": audio.MEMORY_HOPS,
+    "metadata": metadata.MEMORY_HOPS,
+}
+"""Rows until a stream's usual level and spread are known; before, they are those of what came."""
+
 
 class Extractor(Protocol):
     """Turns one stream's samples into rows."""
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it knows the stream's usual level and spread: WARM_UP_HOPS have passed."""
 
     def push(self, sample: Any, /) -> list[Hops]:
         """Add a sample of the modality; take the rows it completes."""
@@ -67,13 +82,13 @@ def feature_spec(modality: Modality) -> FeatureSpec:
     return FeatureSpec(modality=modality, version=VERSIONS[modality], dim=DIMS[modality])
 
 
-def make_extractor(modality: Modality) -> Extractor:
+def make_extractor(modality: Modality, preprocessing: Preprocessing = ALL_STEPS) -> Extractor:
     """A fresh extractor for a stream of the modality."""
-    makers: dict[Modality, type[Extractor]] = {
+    makers: dict[Modality, Callable[[Preprocessing], Extractor]] = {
         "text": text.TextFeatures,
         "image": image.ImageFeatures,
         "video": video.VideoFeatures,
         "audio": audio.AudioFeatures,
         "metadata": metadata.MetadataFeatures,
     }
-    return makers[modality]()
+    return makers[modality](preprocessing)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from coeval.features.grid import HopGrid
 from coeval.features.running import RunningNorm
 from coeval.hops import HOP_NS, Hops
+from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing.noise_gate import NoiseGate
 from coeval.samples import AudioBlock, FloatArray
 from coeval.time import NS_PER_S, NodeNs
 
@@ -47,7 +49,7 @@ def mel_weights() -> FloatArray:
 class AudioFeatures:
     """Streaming features of mono audio near 16 kHz."""
 
-    def __init__(self) -> None:
+    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
         self._window = np.hanning(WINDOW_SAMPLES).astype(np.float32)
         self._mel = mel_weights()
         self._pending = np.zeros(0, np.float32)
@@ -56,11 +58,15 @@ class AudioFeatures:
         self._grid = HopGrid(NUM_BANDS, hop_ns=HOP_NS // QUARTERS)
         self._quarters: list[Hops] = []
         self._last_quarter = np.zeros(NUM_BANDS, np.float32)
-        self._norm = self._new_norm()
+        self._gate = NoiseGate(NUM_BANDS) if preprocessing.noise else None
+        self._norm = RunningNorm(
+            DIM - 1, memory_hops=MEMORY_HOPS, floor=0.25, standardise=preprocessing.standardise
+        )
 
-    @staticmethod
-    def _new_norm() -> RunningNorm:
-        return RunningNorm(DIM - 1, memory_hops=MEMORY_HOPS, floor=0.25, shared_spread=False)
+    @property
+    def is_warm(self) -> bool:
+        """Whether the level is known over the whole memory."""
+        return self._norm.is_warm
 
     def push(self, sample: AudioBlock) -> list[Hops]:
         """Add a block; take the rows it completes."""
@@ -127,11 +133,15 @@ class AudioFeatures:
     def _features(self, quarters: NDArray[np.float32]) -> FloatArray:
         """Rows of features from quarter-hop levels, shape (4·n, bands + 1) → (n, DIM)."""
         levels, covered = quarters[:, :-1], quarters[:, -1]
+        coverage = covered.reshape(-1, QUARTERS).mean(axis=1)
         before = np.concatenate([self._last_quarter[None], levels[:-1]])
         self._last_quarter = levels[-1]
         rises = np.maximum(levels - before, 0.0).mean(axis=1).reshape(-1, QUARTERS)
         hops = levels.reshape(-1, QUARTERS, NUM_BANDS)
+        if self._gate is not None:
+            # Rises stay as they are: attenuating them, too, costs more than it gives (measured).
+            gains = self._gate.push(hops, coverage >= 0.999)
+            hops = hops + np.log(gains)[:, None].astype(np.float32)
         halves = np.concatenate([hops[:, :2].mean(axis=1), hops[:, 2:].mean(axis=1)], axis=1)
-        coverage = covered.reshape(-1, QUARTERS).mean(axis=1)
         raw = np.concatenate([halves, rises, hops.mean(axis=(1, 2))[:, None]], axis=1)
         return np.concatenate([self._norm.push(raw, coverage), coverage[:, None]], axis=1)

@@ -11,11 +11,12 @@ from coeval.features.picture import (
     FRAME_WIDTH,
     NUM_CELLS,
     cells,
-    global_motion,
+    global_change,
     layout,
     to_float,
 )
 from coeval.hops import HOP_NS, Hops
+from coeval.preprocessing import ALL_STEPS, Preprocessing
 from coeval.samples import FloatArray, Frame
 from coeval.time import NS_PER_S, NodeNs
 
@@ -32,11 +33,17 @@ cells; coverage."""
 class ImageFeatures:
     """Streaming features of stills at about 0.2 to 2 Hz."""
 
-    def __init__(self) -> None:
+    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+        self._light = preprocessing.light
         self._last: FloatArray | None = None
         self._last_ns = 0
         self._rows = np.zeros((0, DIM), np.float32)
         self._t0_ns = 0
+
+    @property
+    def is_warm(self) -> bool:
+        """Stills are measured against the one before only."""
+        return True
 
     def push(self, sample: Frame) -> list[Hops]:
         """Add a still; take the rows before it."""
@@ -72,16 +79,16 @@ class ImageFeatures:
 
     def _change(self, old: FloatArray, new: FloatArray, t_ns: int) -> FloatArray:
         """What changed between two stills, shape (6 + NUM_CELLS,)."""
-        motion, residual = global_motion(old, new)
-        difference = np.abs(new - old)
+        found = global_change(old, new, light=self._light)
+        difference = np.abs(new - old - found.light)
         seconds = (t_ns - self._last_ns) / NS_PER_S
         overall = [
             np.log(difference.mean() + 2e-3) + 4.0,
             np.arcsinh(10.0 * float(new.mean() - old.mean())),
-            np.arcsinh(10.0 * float(motion[0, 0])),
-            np.arcsinh(10.0 * float(motion[0, 1])),
+            np.arcsinh(10.0 * float(found.motion[0, 0])),
+            np.arcsinh(10.0 * float(found.motion[0, 1])),
             np.log(max(seconds, 1e-2)),
-            np.log(float(residual[0]) + 2e-3) + 4.0,
+            np.log(float(found.residual[0]) + 2e-3) + 4.0,
         ]
         local = np.log(cells(difference)[0] + 2e-3) + 4.0
         return np.concatenate([np.array(overall, np.float32), local]).astype(np.float32)

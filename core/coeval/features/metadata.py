@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from coeval.features.grid import HopGrid
 from coeval.features.running import RunningNorm
 from coeval.hops import Hops
-from coeval.samples import FloatArray, MetadataBlock
+from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing.spikes import SpikeFilter
+from coeval.preprocessing.wide import NUM_KEPT, WideReduction, is_wide
+from coeval.samples import FloatArray, IntArray, MetadataBlock
 from coeval.time import NS_PER_S
 
 MEMORY_HOPS = 20 * 10
@@ -19,6 +22,8 @@ LONGEST_STEP_NS = 10 * NS_PER_S
 """Two readings further apart are not joined by a line."""
 STUCK = 1e-29
 """Typical step of a channel that never moved."""
+LARGEST = 1e100
+"""No reading of anything."""
 
 DIM = 4 * NUM_STRONGEST + 8 + 1
 
@@ -26,15 +31,33 @@ DIM = 4 * NUM_STRONGEST + 8 + 1
 class MetadataFeatures:
     """Streaming features of any numeric channels at any rate."""
 
-    def __init__(self) -> None:
+    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+        self._preprocessing = preprocessing
         self._last_t = np.zeros(0, np.int64)
         self._last_values: NDArray[np.float64] | None = None
+        self._held: NDArray[np.float64] | None = None
+        """The last reading as it came, gaps filled."""
+        self._spikes: SpikeFilter | None = None
+        self._wide: WideReduction | None = None
         self._grid: HopGrid | None = None
         self._levels: RunningNorm | None = None
         self._bustle: RunningNorm | None = None
-        self._pooled = RunningNorm(8, memory_hops=MEMORY_HOPS, floor=0.2, shared_spread=False)
+        self._pooled = self._norm(8, floor=0.2)
         self._previous: FloatArray | None = None
         self._scale: NDArray[np.float64] | None = None
+
+    def _norm(self, dim: int, *, floor: float) -> RunningNorm:
+        return RunningNorm(
+            dim,
+            memory_hops=MEMORY_HOPS,
+            floor=floor,
+            standardise=self._preprocessing.standardise,
+        )
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether levels and steps are known over the whole memory."""
+        return self._pooled.is_warm
 
     def push(self, sample: MetadataBlock) -> list[Hops]:
         """Add readings; take the rows they complete.
@@ -42,28 +65,44 @@ class MetadataFeatures:
         Raises:
             ValueError: the number of channels changed.
         """
-        num_channels = sample.values.shape[1]
-        if self._grid is None:
-            self._grid = HopGrid(3 * num_channels)
-            self._levels = RunningNorm(
-                num_channels, memory_hops=MEMORY_HOPS, floor=1e-3, shared_spread=False
-            )
-            self._bustle = RunningNorm(
-                num_channels, memory_hops=MEMORY_HOPS, floor=0.25, shared_spread=False
-            )
-            first = np.nan_to_num(sample.values[:1])
-            self._last_values = first
-            self._last_t = sample.t_node_ns[:1]
-            sample = MetadataBlock(t_node_ns=sample.t_node_ns[1:], values=sample.values[1:])
-        assert self._last_values is not None
-        if num_channels != self._last_values.shape[1]:
-            raise ValueError(
-                f"metadata must keep its {self._last_values.shape[1]} channels, got {num_channels}"
-            )
         if not len(sample.t_node_ns):
             return []
-        times = np.concatenate([self._last_t, sample.t_node_ns])
-        values = hold_missing(np.concatenate([self._last_values, sample.values]))
+        num_channels = sample.values.shape[1]
+        if self._held is None:
+            self._start(num_channels)
+            self._held = np.zeros((1, num_channels))
+        if num_channels != self._held.shape[1]:
+            raise ValueError(
+                f"metadata must keep its {self._held.shape[1]} channels, got {num_channels}"
+            )
+        values = hold_missing(np.concatenate([self._held, sample.values]))[1:]
+        self._held = values[-1:]
+        times = sample.t_node_ns
+        if self._spikes is not None:
+            times, values = self._spikes.push(times, values)
+        return self._add(times, values)
+
+    def _start(self, num_channels: int) -> None:
+        """Make what depends on the number of channels."""
+        wanted = self._preprocessing
+        self._spikes = SpikeFilter(num_channels) if wanted.spikes else None
+        self._wide = WideReduction(num_channels) if wanted.wide and is_wide(num_channels) else None
+        kept = num_channels if self._wide is None else NUM_KEPT
+        self._grid = HopGrid(3 * kept)
+        self._levels = self._norm(kept, floor=1e-3)
+        self._bustle = self._norm(kept, floor=0.25)
+        self._last_values = None
+        self._previous, self._scale = None, None
+
+    def _add(self, times: IntArray, values: NDArray[np.float64]) -> list[Hops]:
+        """Add cleaned readings: each two neighbours are a segment."""
+        if self._wide is not None:
+            values = self._wide.push(values)
+        if self._last_values is not None:
+            times = np.concatenate([self._last_t, times])
+            values = np.concatenate([self._last_values, values])
+        if not len(times):
+            return []
         self._last_t, self._last_values = times[-1:], values[-1:]
         steps_s = np.diff(times)[:, None] / NS_PER_S
         change = np.diff(values, axis=0)
@@ -72,6 +111,7 @@ class MetadataFeatures:
             axis=1,
         )
         usable = np.diff(times) <= LONGEST_STEP_NS
+        assert self._grid is not None
         rows = self._grid.push(times[:-1][usable], times[1:][usable], segments[usable])
         return self._finish(rows)
 
@@ -82,11 +122,12 @@ class MetadataFeatures:
 
     def flush(self) -> list[Hops]:
         """Take the rows that are left and start anew."""
-        if self._grid is None:
+        if self._held is None:
             return []
-        rows = self._finish(self._grid.flush())
-        self._grid = None
-        self._previous, self._scale = None, None
+        rows = [] if self._spikes is None else self._add(*self._spikes.flush())
+        assert self._grid is not None
+        rows += self._finish(self._grid.flush())
+        self._held = None
         return rows
 
     def _finish(self, parts: list[Hops]) -> list[Hops]:
@@ -150,11 +191,14 @@ def top(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def hold_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Replace NaN by the channel's last reading; the first row has none, shape kept."""
-    missing = np.isnan(values)
+    """Replace what is no number by the channel's last reading; the first row's by 0, shape kept.
+
+    Infinities and what float64 cannot square are no readings either.
+    """
+    missing = ~(np.abs(values) < LARGEST)
     if not missing.any():
         return values
     rows = np.where(missing, 0, np.arange(len(values))[:, None])
     np.maximum.accumulate(rows, axis=0, out=rows)
     held: NDArray[np.float64] = np.take_along_axis(values, rows, axis=0)
-    return np.nan_to_num(held)
+    return np.where(np.abs(held) < LARGEST, held, 0.0)

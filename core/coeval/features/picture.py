@@ -5,6 +5,8 @@ Gauss-Newton on an image pyramid (Lucas and Kanade 1981; Baker and Matthews 2004
 form): batched over frames, because numpy's cost is per call.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ NUM_CELLS = CELLS_ACROSS * CELLS_DOWN
 PYRAMID = ((16, 12), (32, 24), (64, 48))
 """Widths and heights of the levels, coarse first: shifts of about 8 pixels of 64 are in reach."""
 STEPS_PER_LEVEL = 3
+NUM_MOTION = 4
 
 
 def to_float(grey: NDArray[np.uint8]) -> FloatArray:
@@ -70,31 +73,43 @@ def warp(pictures: FloatArray, motion: FloatArray, *, x: FloatArray, y: FloatArr
     v = ((y + ty + zoom * y + turn * x) * width + (height - 1) / 2).clip(0, height - 1.001)
     left, top = u.astype(np.int32), v.astype(np.int32)
     fu, fv = u - left, v - top
-    flat = pictures.reshape(n, -1)
-    corner = (top * width + left).reshape(n, -1)
-    take = np.take_along_axis
-    a = take(flat, corner, 1).reshape(u.shape)
-    b = take(flat, corner + 1, 1).reshape(u.shape)
-    c = take(flat, corner + width, 1).reshape(u.shape)
-    d = take(flat, corner + width + 1, 1).reshape(u.shape)
+    flat = pictures.ravel()
+    corner = top * width + left + (np.arange(n, dtype=np.int32) * (height * width))[:, None, None]
+    a, b = flat[corner], flat[corner + 1]
+    c, d = flat[corner + width], flat[corner + width + 1]
     upper = a + fu * (b - a)
     warped: FloatArray = upper + fv * (c + fu * (d - c) - upper)
     return warped
 
 
-def global_motion(before: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Similarity transform that carries `before` onto `after`, and what it leaves unexplained.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureChange:
+    """What carries each picture onto the next one."""
+
+    motion: FloatArray
+    """Shift right and down (in picture widths), rotation (rad, clockwise on the screen), zoom
+    (share), shape (n, 4)."""
+    light: FloatArray
+    """Brightness that exposure or flicker added to each pixel of the next picture, shape as the
+    pictures; 0 where it was not asked for."""
+    residual: FloatArray
+    """Mean absolute brightness that neither explains, shape (n,)."""
+
+
+def global_change(before: FloatArray, after: FloatArray, *, light: bool) -> PictureChange:
+    """Similarity transform, and change of light, that carry `before` onto `after`.
+
+    Light is a gain and an offset of the whole picture, solved for together with the motion: a
+    camera that tilts towards the sky is not mistaken for one that opens its iris.
 
     Args:
         before: pictures, shape (n, 48, 64).
         after: the next pictures, shape (n, 48, 64).
-
-    Returns:
-        Motion, shape (n, 4): shift right and down (in picture widths), rotation (rad, clockwise
-        on the screen), zoom (share); and the mean absolute residual, shape (n,).
+        light: whether to solve for gain and offset; otherwise brightness is taken for constant.
     """
     n = len(before)
-    motion = np.zeros((n, 4), np.float32)
+    motion = np.zeros((n, NUM_MOTION), np.float32)
+    gain_offset = np.zeros((n, 2), np.float32)
     levels = [(before, after)]
     while levels[-1][0].shape[2] > PYRAMID[0][0]:
         levels.append((shrink(levels[-1][0]), shrink(levels[-1][1])))
@@ -108,15 +123,23 @@ def global_motion(before: FloatArray, after: FloatArray) -> tuple[FloatArray, Fl
         gy = np.zeros_like(old)
         gx[:, :, 1:-1] = (old[:, :, 2:] - old[:, :, :-2]) * (width / 2)
         gy[:, 1:-1, :] = (old[:, 2:, :] - old[:, :-2, :]) * (width / 2)
-        jacobian = np.stack([gx, gy, gy * x - gx * y, gx * x + gy * y], axis=1).reshape(n, 4, -1)
+        columns = [gx, gy, gy * x - gx * y, gx * x + gy * y]
+        if light:
+            columns += [old - 0.5, np.ones_like(old)]
+        jacobian = np.stack(columns, axis=1).reshape(n, len(columns), -1)
         normal = jacobian @ jacobian.transpose(0, 2, 1)
-        ridge = 1e-4 * normal[:, [0, 1, 2, 3], [0, 1, 2, 3]].max(axis=1) + 1e-3
-        normal[:, [0, 1, 2, 3], [0, 1, 2, 3]] += ridge[:, None]
+        diagonal = np.arange(len(columns))
+        ridge = 1e-4 * normal[:, diagonal, diagonal].max(axis=1) + 1e-3
+        normal[:, diagonal, diagonal] += ridge[:, None]
         inverse = np.linalg.inv(normal)
         for _ in range(STEPS_PER_LEVEL):
             warped = warp(new, motion, x=x, y=y)
             difference = (old - warped).reshape(n, -1, 1)
             step = (inverse @ (jacobian @ difference))[:, :, 0]
-            motion = motion + np.clip(step, -0.1, 0.1)
-    residual = np.abs(warped - levels[0][0]).mean(axis=(1, 2))
-    return motion, residual.astype(np.float32)
+            motion = motion + np.clip(step[:, :NUM_MOTION], -0.1, 0.1)
+            if light:
+                gain_offset = np.clip(-step[:, NUM_MOTION:], -0.5, 0.5)
+    old = levels[0][0]
+    added = gain_offset[:, :1, None] * (old - 0.5) + gain_offset[:, 1:, None]
+    residual = np.abs(warped - old - added).mean(axis=(1, 2))
+    return PictureChange(motion=motion, light=added, residual=residual.astype(np.float32))

@@ -9,6 +9,8 @@ import zlib
 import numpy as np
 
 from coeval.hops import HOP_NS, Hops
+from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing.clean_text import clean_line
 from coeval.samples import FloatArray, TextLine
 from coeval.time import NodeNs
 
@@ -21,7 +23,10 @@ BEGINS, ENDS, ACTIVE, LENGTH, GUESSED = range(5)
 DIM = 5 + NUM_BUCKETS + 1
 """Begin and end impulses, active share, length, guessed activity, hashed words, coverage."""
 
-WORD = re.compile(r"\w+")
+UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Kana and ideographs: scripts that set no spaces between words."""
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+"""Runs of letters and digits; of unspaced scripts every character."""
 
 
 def hash_words(text: str) -> FloatArray:
@@ -36,24 +41,33 @@ def hash_words(text: str) -> FloatArray:
 class TextFeatures:
     """Streaming features of text lines; silence between them is information and fills rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+        self._cleanup = preprocessing.cleanup
         self._rows = np.zeros((0, DIM), np.float32)
         self._t0_ns: int | None = None
         self._last_ns = 0
 
+    @property
+    def is_warm(self) -> bool:
+        """Lines are not measured against earlier ones."""
+        return True
+
     def push(self, sample: TextLine) -> list[Hops]:
         """Add a line; take the rows that no later line can change."""
+        text = clean_line(sample.text) if self._cleanup else sample.text
+        if self._cleanup and not text:
+            return self.advance(int(sample.t_node_ns))
         t_ns = int(sample.t_node_ns)
         if self._t0_ns is None:
             self._t0_ns = t_ns // HOP_NS * HOP_NS - HOP_NS
         done = self.advance(t_ns)
         # CHARS_PER_S is a guess, so it only fills in where no end is known.
         end_ns = sample.t_end_node_ns
-        seconds = min(len(sample.text) / CHARS_PER_S, LONGEST_LINE_S)
+        seconds = min(len(text) / CHARS_PER_S, LONGEST_LINE_S)
         active_until_ns = end_ns if end_ns is not None and end_ns > t_ns else None
         self._add_impulse(t_ns, BEGINS, 1.0)
-        self._add_impulse(t_ns, LENGTH, float(np.log1p(len(sample.text))) / 4.0)
-        self._add_impulse(t_ns, slice(5, 5 + NUM_BUCKETS), hash_words(sample.text))
+        self._add_impulse(t_ns, LENGTH, float(np.log1p(len(text))) / 4.0)
+        self._add_impulse(t_ns, slice(5, 5 + NUM_BUCKETS), hash_words(text))
         if active_until_ns is not None:
             self._add_impulse(active_until_ns, ENDS, 1.0)
             self._add_span(t_ns, active_until_ns, ACTIVE, 1.0)

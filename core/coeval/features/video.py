@@ -12,13 +12,15 @@ from coeval.features.picture import (
     FRAME_HEIGHT,
     FRAME_WIDTH,
     NUM_CELLS,
+    NUM_MOTION,
     cells,
-    global_motion,
+    global_change,
     layout,
     to_float,
 )
 from coeval.features.running import RunningNorm
 from coeval.hops import Hops
+from coeval.preprocessing import ALL_STEPS, Preprocessing
 from coeval.samples import FloatArray, Frame, IntArray
 from coeval.time import NS_PER_S
 
@@ -27,7 +29,6 @@ BATCH_FRAMES = 8
 LONGEST_STEP_NS = 2 * NS_PER_S
 """Two frames further apart are not compared."""
 MEMORY_HOPS = 20 * 10
-NUM_MOTION = 4
 NUM_ENERGIES = 4
 
 DIM = NUM_MOTION + NUM_ENERGIES + 2 * NUM_CELLS + 1
@@ -48,15 +49,26 @@ class MotionTrack:
 class VideoFeatures:
     """Streaming features of grey frames."""
 
-    def __init__(self, *, keep_motion: bool = False) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing = ALL_STEPS, *, keep_motion: bool = False
+    ) -> None:
+        self._light = preprocessing.light
         self._frames: list[FloatArray] = []
         self._times: list[int] = []
         self._grid = HopGrid(DIM - 1)
         self._keep_motion = keep_motion
         self._kept: list[MotionTrack] = []
         self._norm = RunningNorm(
-            NUM_ENERGIES + NUM_CELLS, memory_hops=MEMORY_HOPS, floor=0.15, shared_spread=False
+            NUM_ENERGIES + NUM_CELLS,
+            memory_hops=MEMORY_HOPS,
+            floor=0.15,
+            standardise=preprocessing.standardise,
         )
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the usual change is known over the whole memory."""
+        return self._norm.is_warm
 
     def push(self, sample: Frame) -> list[Hops]:
         """Add a frame; take the rows that the frames so far complete."""
@@ -102,15 +114,15 @@ class VideoFeatures:
         self._frames, self._times = self._frames[-1:], self._times[-1:]
         before, after = frames[:-1], frames[1:]
         seconds = np.diff(times)[:, None] / NS_PER_S
-        motion, residual = global_motion(before, after)
-        rates = (motion / seconds).astype(np.float32)
-        change = np.abs(after - before)
+        found = global_change(before, after, light=self._light)
+        rates = (found.motion / seconds).astype(np.float32)
+        change = np.abs(after - before - found.light)
         local = cells(change)
         pace = np.sqrt(np.maximum(seconds, 1e-3) * 25.0)
         brighter = (after.mean(axis=(1, 2)) - before.mean(axis=(1, 2)))[:, None] / seconds
         energies = np.concatenate(
             [
-                np.log(residual[:, None] / pace + 1e-3),
+                np.log(found.residual[:, None] / pace + 1e-3),
                 np.log(change.mean(axis=(1, 2))[:, None] / pace + 1e-3),
                 np.arcsinh(4.0 * brighter),
                 np.log(np.linalg.norm(rates[:, :2], axis=1, keepdims=True) + 1e-2),

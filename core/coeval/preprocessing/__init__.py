@@ -1,0 +1,45 @@
+"""Preprocessing: what is taken out of samples before features describe them.
+
+Each step is a file: a small streaming object or a plain function, run by the extractor of its
+modality, in training and on the node alike. All steps are on unless a configuration says
+otherwise; the encoders are trained with each of them on and off.
+"""
+
+from dataclasses import dataclass
+
+from coeval.samples import Modality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """Which steps run."""
+
+    noise: bool = True
+    """Audio: steady noise is gated out of every band (`noise_gate`)."""
+    spikes: bool = True
+    """Metadata: single impossible readings are replaced by their neighbours' mean (`spikes`)."""
+    wide: bool = True
+    """Metadata: many channels become a few principal ones (`wide`)."""
+    light: bool = True
+    """Video and stills: what exposure and flicker do to the whole picture is no motion."""
+    cleanup: bool = True
+    """Text: escape codes, tags, time stamps and ids are no words (`clean_text`)."""
+    standardise: bool = True
+    """Audio, metadata, video: rows are divided by their own running spread."""
+
+    def steps(self, modality: Modality) -> tuple[str, ...]:
+        """Names of the steps that run on a modality's streams."""
+        return tuple(name for name in STEPS[modality] if getattr(self, name))
+
+
+STEPS: dict[Modality, tuple[str, ...]] = {
+    "text": ("cleanup",),
+    "image": ("light",),
+    "video": ("light", "standardise"),
+    "audio": ("noise", "standardise"),
+    "metadata": ("spikes", "wide", "standardise"),
+}
+"""The steps of each modality, in the order in which they run."""
+
+ALL_STEPS = Preprocessing()
+"""Every step on."""
