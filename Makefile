@@ -46,6 +46,7 @@ test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
 	@deploy/apt-install qemu-system-arm device-tree-compiler || \
 	  echo "QEMU is absent: the tests of the kernel's own interfaces skip"
 	@deploy/apt-install linuxptp iproute2 || echo "linuxptp is absent: no test asks a real ptp4l"
+	@deploy/apt-install postgresql || echo "PostgreSQL is absent: the store's tests use SQLite alone"
 	@test -d /run/systemd/system || deploy/apt-install chrony || true
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)

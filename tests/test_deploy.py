@@ -14,6 +14,7 @@ import pytest
 
 from coeval.preprocessing import Preprocessing
 from coeval_aggregator.config import AggregatorConfig
+from coeval_aggregator.store.config import StoreConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.live import SourcesConfig
 from coeval_lab.broker import find_mosquitto, free_port
@@ -43,7 +44,7 @@ def test_a_file_begins_with_its_header(path: Path) -> None:
             "node.toml",
             {"node": NodeConfig, "node.replay": ReplayConfig, "node.preprocessing": Preprocessing},
         ),
-        ("aggregator.toml", {"aggregator": AggregatorConfig}),
+        ("aggregator.toml", {"aggregator": AggregatorConfig, "aggregator.store": StoreConfig}),
     ],
 )
 def test_a_default_in_a_comment_is_the_real_one(file: str, kinds: dict[str, type]) -> None:

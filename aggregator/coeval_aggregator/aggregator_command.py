@@ -1,4 +1,4 @@
-"""`coeval aggregator`: the server of one session, from flags or a TOML file."""
+"""`coeval aggregator`: the server of a session, or of all, from flags or a TOML file."""
 
 import logging
 from dataclasses import replace
@@ -19,22 +19,34 @@ def aggregator(
     broker: Annotated[
         str | None, typer.Option(help="Address, mqtt://127.0.0.1:1883 by default.")
     ] = None,
-    session: Annotated[str | None, typer.Option(help="Session to serve.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="Session to serve; + for all there are.")
+    ] = None,
     prefix: Annotated[str | None, typer.Option(help="What every topic begins with.")] = None,
     reference: Annotated[
         str | None, typer.Option(help="Node whose clock is the timeline.", show_default=False)
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="sqlite:///FILE, postgresql://USER@HOST/DATABASE or none; "
+            "sqlite:///coeval.db by default.",
+            show_default=False,
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
-    """Serve a session: estimate every node's clock and publish the aligned streams."""
+    """Serve a session: estimate every node's clock, keep and publish the aligned streams."""
     flags: dict[str, Any] = {
         "broker": broker,
         "session": session,
         "prefix": prefix,
         "reference": reference,
     }
-    given = {key: value for key, value in flags.items() if value is not None}
     loaded = AggregatorConfig() if config is None else load_aggregator_config(config)
+    given = {key: value for key, value in flags.items() if value is not None}
+    if store is not None:
+        given["store"] = replace(loaded.store, url=store)
     merged = replace(loaded, **given)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

@@ -1,20 +1,24 @@
 """The aggregator's configuration: a TOML file with the table `[aggregator]`, or flags, or both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
 from coeval.config_table import parse_toml, read_table
 from coeval.errors import BadConfig
 from coeval.topics import DEFAULT_PREFIX, DEFAULT_SESSION, Topics, check_node_id
+from coeval_aggregator.store.config import StoreConfig
+
+ALL_SESSIONS = "+"
+"""MQTT's own sign for any one level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggregatorConfig:
-    """An aggregator: which session, and how it estimates."""
+    """An aggregator: which sessions, and how it estimates."""
 
     session: str = DEFAULT_SESSION
-    """The session it serves."""
+    """The session it serves; `+`: all there are."""
     prefix: str = DEFAULT_PREFIX
     """What every topic begins with."""
     broker: str = DEFAULT_BROKER
@@ -32,10 +36,16 @@ class AggregatorConfig:
     tick_wait_s: float = 5.0
     """How long a tick waits for a stream that is behind."""
     max_streams: int = 64
-    """Streams beyond it are refused: about 0.8 MB each at a window of 600 s."""
+    """Streams of a session beyond it are refused: about 0.8 MB each at a window of 600 s."""
+    max_sessions: int = 64
+    """Sessions beyond it are not served."""
+    store: StoreConfig = field(default_factory=StoreConfig)
+    """Where what comes is kept."""
 
     def __post_init__(self) -> None:
-        self.topics  # noqa: B018  checks session and prefix
+        Topics(
+            session=DEFAULT_SESSION if self.serves_all else self.session, prefix=self.prefix
+        )  # checks both
         BrokerAddress.parse(self.broker)
         if self.reference is not None:
             try:
@@ -49,15 +59,29 @@ class AggregatorConfig:
             ("tick_s", 0.05, 60.0),
             ("tick_wait_s", 0.0, 600.0),
             ("max_streams", 1, 10_000),
+            ("max_sessions", 1, 10_000),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise BadConfig(f"{name} must lie within {low:g}…{high:g}, got {value}")
 
     @property
+    def serves_all(self) -> bool:
+        """Whether it serves every session that there is."""
+        return self.session == ALL_SESSIONS
+
+    @property
     def topics(self) -> Topics:
         """The topics of its session."""
         return Topics(session=self.session, prefix=self.prefix)
+
+    def of_session(self, session: str) -> "AggregatorConfig":
+        """The same for one session.
+
+        Raises:
+            BadConfig: the name cannot be one.
+        """
+        return replace(self, session=session)
 
 
 def load_aggregator_config(path: Path) -> AggregatorConfig:

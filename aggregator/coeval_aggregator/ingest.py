@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from coeval.errors import BadBlock
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
+from coeval.time import NodeNs
 from coeval.wire import Block, decode_block
 from coeval_aggregator.ring import Ring
 
@@ -94,17 +95,22 @@ class StreamIngest:
         self.ring = Ring(capacity_hops=capacity_hops)
         self.counts = StreamCounts()
         self.boot_id: int | None = None
+        self.first_node_ns: NodeNs | None = None
+        """Where the first row of this run of the node begins; None: none came."""
         self._check = SequenceCheck()
 
     def push(self, block: Block, *, now_s: float) -> bool:
         """Store a block; a new boot starts the stream anew. False where it was there already."""
         if block.boot_id != self.boot_id:
             self.boot_id = block.boot_id
+            self.first_node_ns = None
             self._check = SequenceCheck()
             self.ring.clear()
         if not self._check.is_new(block.seq, now_s=now_s):
             self.counts.duplicates += 1
             return False
+        if self.first_node_ns is None or block.t0_node_ns < self.first_node_ns:
+            self.first_node_ns = block.t0_node_ns
         hops = Hops(t0_node_ns=block.t0_node_ns, rows=block.embeddings)
         if self.ring.write(hops):
             self.counts.blocks += 1

@@ -1,233 +1,159 @@
-"""The aggregator as a process: paho's thread → bounded queue → one loop that owns the session.
+"""The aggregator as a process: connection → bounded queue → loop that owns the sessions → store.
 
-The loop is the only place that publishes. The estimator runs in a worker thread on copies; the
-loop goes on meanwhile. Nothing that comes from the network ends it.
+The loop is the only place that publishes. The estimator and the store have a thread each; the loop
+goes on meanwhile. Nothing that comes from the network ends it. A message is acknowledged when what
+it left is durable (docs/decisions/0030-the-store.md).
 """
 
 import json
 import logging
-import os
 import queue
 import secrets
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from coeval import __version__
-from coeval.broker_address import PASSWORD_VARIABLE, BrokerAddress
-from coeval.errors import BadBlock, NotEnoughEvidence
-from coeval.estimates import SessionEstimate
-from coeval.evidence_wire import TimeReply, decode_request, encode_reply
-from coeval.prompt_socket import acknowledge_at_once, send_at_once
-from coeval.topics import AGGREGATOR
+from coeval.broker_address import BrokerAddress
+from coeval.errors import BadConfig
+from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
-from coeval_aggregator.estimate import estimate_clocks
-from coeval_aggregator.session import Outgoing, Session
+from coeval_aggregator.connection import Connection, Event
+from coeval_aggregator.estimating import Estimating
+from coeval_aggregator.outgoing import Outgoing
+from coeval_aggregator.session import Session
+from coeval_aggregator.store.opening import open_store
+from coeval_aggregator.store.records import Kept
+from coeval_aggregator.store.store import Store
+from coeval_aggregator.store.writer import StoreWriter
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE_S = 15
-QUEUE_LENGTH = 20_000
-"""Messages that wait for the loop; beyond it the newest are dropped, counted and logged."""
 CHECK_S = 1.0
 STATE_S = 10.0
-FAREWELL_S = 3.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something the connection has to tell."""
-
-    kind: Literal["subscribed", "lost", "refused", "message"]
-    """What happened."""
-    topic: str = ""
-    """`message`: where it was published."""
-    payload: bytes = b""
-    """`message`: its bytes."""
-    reason: str = ""
-    """Otherwise: why."""
 
 
 class Aggregator:
-    """Serves one session until told to stop."""
+    """Serves one session, or all there are, until told to stop."""
 
-    def __init__(self, config: AggregatorConfig) -> None:
+    def __init__(
+        self,
+        config: AggregatorConfig,
+        *,
+        open_a_store: Callable[[str], Store] = open_store,
+    ) -> None:
+        """Prepare; `run` serves.
+
+        Args:
+            config: what to serve and how.
+            open_a_store: connects to the store of a URL; replaced in tests of failures.
+        """
         self.config = config
-        self.session = Session(config)
-        self._boot = secrets.token_hex(8)
-        self._topics = config.topics
-        self._address = BrokerAddress.parse(config.broker)
-        self._events: queue.Queue[Event] = queue.Queue(QUEUE_LENGTH)
-        self._num_overflowed = 0
-        self._num_joined = 0
+        self.sessions: dict[str, Session] = {}
+        """Every session that is served, by name."""
+        self.counts: Counter[str] = Counter()
+        """Messages of no session that is served, and why."""
         self.is_connected = False
         """Whether the broker delivers to us."""
+        self._boot = secrets.token_hex(8)
+        self._address = BrokerAddress.parse(config.broker)
+        # The sessions' own topics, where there are several, could not all be a last will.
+        self._state_topic = (
+            f"{config.prefix}/state/{AGGREGATOR}"
+            if config.serves_all
+            else config.topics.state(AGGREGATOR)
+        )
+        self._connection = Connection(
+            address=self._address,
+            prefix=config.prefix,
+            session=config.session,
+            will=self._state("offline", self._state_topic, reason="connection lost"),
+        )
+        self.store: StoreWriter | None = None
+        """What writes what comes; None: nothing is kept."""
+        if not config.store.is_none:
+            self.store = StoreWriter(
+                lambda: open_a_store(config.store.url),
+                config=config.store,
+                acknowledge=self._connection.acknowledge,
+            )
+        self._num_joined = 0
+        self._num_renewed_for = 0
+        self._told_problem: str | None = None
         self._retained: dict[str, Outgoing] = {}
         """What was last said on every retained topic: a broker that restarts may forget it."""
-        self._client = self._make_client()
+        if not config.serves_all:
+            self._session(config.session)
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set; a broker that is not there is waited for."""
+        """Serve until `stop` is set; a broker or a database that is not there is waited for.
+
+        Raises:
+            StoreUnusable: the store has a newer schema, or is none.
+        """
         logger.info("aggregator session=%s broker=%s", self.config.session, self._address)
-        self._client.connect_async(self._address.host, self._address.port, keepalive=KEEPALIVE_S)
-        self._client.loop_start()
+        if self.store is not None:
+            self.store.start()
+        self._connection.start()
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="coeval[aggregator].estimate") as worker:
-                self._loop(stop, worker)
+                self._loop(stop, Estimating(worker, estimate_s=self.config.estimate_s))
         finally:
-            self._say_goodbye()
-            self._client.disconnect()
-            self._client.loop_stop()
+            if self.store is not None:
+                self.store.close()
+            for name in self.sessions if self.config.serves_all else ():
+                topic = self._topics(name).state(AGGREGATOR)
+                self._publish(self._state("offline", topic, reason="ended"))
+            goodbye = self._state("offline", self._state_topic, reason="ended")
+            self._connection.stop(goodbye if self.is_connected else None)
 
-    def _make_client(self) -> mqtt.Client:
-        # One aggregator a session: the broker keeps its subscriptions and what it misses.
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"coeval-aggregator-{self.config.prefix}-{self.config.session}",
-            clean_session=False,
-        )
-        client.reconnect_delay_set(1, 30)
-        client.max_queued_messages_set(1000)
-        if self._address.user is not None:
-            client.username_pw_set(self._address.user, os.environ.get(PASSWORD_VARIABLE))
-        if self._address.tls:
-            client.tls_set()
-        will = self._state("offline", reason="connection lost").payload
-        client.will_set(self._topics.state(AGGREGATOR), will, qos=1, retain=True)
+    def problem(self) -> str | None:
+        """Why the aggregator is degraded; None: it is not."""
+        state = None if self.store is None else self.store.state
+        return None if state is None or state.problem is None else f"store: {state.problem}"
 
-        def on_connect(client: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
-            if reason.is_failure:
-                self._put(Event(kind="refused", reason=str(reason)))
-                return
-            wanted = (
-                self._topics.all_states,
-                self._topics.all_blocks,
-                self._topics.all_evidence,
-                self._topics.time_request(AGGREGATOR),
-            )
-            client.subscribe([(topic, 1) for topic in wanted])
-
-        def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: Any, _p: Any) -> None:
-            failed = [str(reason) for reason in reasons if reason.is_failure]
-            kind: Literal["refused", "subscribed"] = "refused" if failed else "subscribed"
-            self._put(Event(kind=kind, reason=", ".join(failed)))
-
-        def on_message(client: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            received_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-            acknowledge_at_once(client.socket())
-            try:
-                topic = message.topic
-            except UnicodeDecodeError:
-                return
-            if topic == self._topics.time_request(AGGREGATOR):
-                # Answered at once: what waits in the queue would be measured as the path's delay.
-                self._answer(client, bytes(message.payload), received_ns)
-                return
-            self._put(Event(kind="message", topic=topic, payload=bytes(message.payload)))
-
-        def on_publish(client: mqtt.Client, _u: Any, _mid: int, _r: Any, _p: Any) -> None:
-            # Unacknowledged, it would keep the broker from passing the next question on.
-            acknowledge_at_once(client.socket())
-
-        def on_socket_open(_c: mqtt.Client, _u: Any, connection: Any) -> None:
-            send_at_once(connection)
-
-        def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
-            self._put(Event(kind="lost", reason=str(reason)))
-
-        def on_connect_fail(_c: mqtt.Client, _u: Any) -> None:
-            self._put(Event(kind="lost", reason="cannot connect; retrying"))
-
-        client.on_connect, client.on_subscribe = on_connect, on_subscribe
-        client.on_message, client.on_disconnect = on_message, on_disconnect
-        client.on_connect_fail = on_connect_fail
-        client.on_publish, client.on_socket_open = on_publish, on_socket_open
-        return client
-
-    def _answer(self, client: mqtt.Client, payload: bytes, received_ns: int) -> None:
-        """Tell a node the time; called from paho's thread."""
-        try:
-            request = decode_request(payload, where="time request to the aggregator")
-        except BadBlock as exc:
-            logger.debug("time request dropped reason=%s", exc)
-            return
-        reply = TimeReply(
-            answerer=AGGREGATOR,
-            number=request.number,
-            t1_ns=request.t1_ns,
-            t2_ns=received_ns,
-            t3_ns=time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW),
-        )
-        client.publish(self._topics.time_reply(request.asker), encode_reply(reply), qos=1)
-
-    def _put(self, event: Event) -> None:
-        """Hand an event to the loop; called from paho's thread."""
-        try:
-            self._events.put_nowait(event)
-        except queue.Full:
-            self._num_overflowed += 1
-
-    def _loop(self, stop: threading.Event, worker: ThreadPoolExecutor) -> None:
-        estimate: Future[SessionEstimate] | None = None
-        began_s = 0.0
-        next_estimate_s = next_check_s = next_tick_s = next_state_s = time.monotonic()
+    def _loop(self, stop: threading.Event, estimating: Estimating) -> None:
+        next_check_s = next_tick_s = next_state_s = time.monotonic()
         while not stop.is_set():
             self._take_events(until_s=min(next_check_s, next_tick_s))
             now_s = time.monotonic()
-            if estimate is not None and estimate.done():
-                self._apply(estimate, now_s=now_s)
-                estimate = None
-                # A slow machine spends at most half its time on estimates.
-                next_estimate_s = max(began_s + self.config.estimate_s, 2 * now_s - began_s)
-            if estimate is None and now_s >= next_estimate_s:
-                next_estimate_s = now_s + self.config.estimate_s
-                snapshot = self.session.snapshot()
-                if snapshot is None:
-                    self.session.tell_clocks(now_s=now_s)
-                else:
-                    began_s = now_s
-                    estimate = worker.submit(
-                        estimate_clocks,
-                        snapshot.tracks,
-                        reference=snapshot.reference,
-                        evidence=snapshot.lines,
-                        pairs=snapshot.pairs,
-                        t_ref_ns=snapshot.t_ref_ns,
-                        max_offset_s=self.config.max_offset_s,
-                    )
+            estimating.step(self.sessions, now_s=now_s)
             if now_s >= next_tick_s:
                 next_tick_s = now_s + self.config.tick_s
-                self.session.tell_ticks()
+                for session in self.sessions.values():
+                    session.tell_ticks()
             if now_s >= next_check_s:
                 next_check_s = now_s + CHECK_S
-                self.session.check(now_s=now_s)
-            if now_s >= next_state_s and self.is_connected:
+                for session in self.sessions.values():
+                    session.check(now_s=now_s)
+                self._get_back_what_was_let_go()
+            is_news = self.problem() != self._told_problem
+            if (now_s >= next_state_s or is_news) and self.is_connected:
                 next_state_s = now_s + STATE_S
                 self._say_online()
-            for message in self.session.take_outbox():
-                self._publish(message)
+            for name, session in self.sessions.items():
+                self._keep(name, session)
+                for message in session.take_outbox():
+                    self._publish(message)
 
     def _take_events(self, *, until_s: float) -> None:
         """Handle what waits, for at most until then."""
         while (left_s := until_s - time.monotonic()) > 0:
             try:
-                event = self._events.get(timeout=left_s)
+                event = self._connection.events.get(timeout=left_s)
             except queue.Empty:
                 return
             try:
                 self._take(event)
             except Exception:  # a defect of ours must not end the service
-                self.session.counts["failed"] += 1
+                self.counts["failed"] += 1
                 logger.exception("message failed topic=%s", event.topic)
 
     def _take(self, event: Event) -> None:
         if event.kind == "message":
-            self.session.handle(event.topic, event.payload, now_s=time.monotonic())
+            self._take_message(event)
         elif event.kind == "subscribed":
             self.is_connected = True
             self._num_joined += 1
@@ -245,55 +171,121 @@ class Aggregator:
                 self.config.session,
             )
 
-    def _apply(self, estimate: "Future[SessionEstimate]", *, now_s: float) -> None:
-        """Take over a finished estimate; one that failed changes nothing."""
-        failure = estimate.exception()
-        if failure is None:
-            found = estimate.result()
-            self.session.note_pairs(found.pairs, found.contradictions)
-            self.session.apply(found.nodes, now_s=now_s)
-            return
-        if isinstance(failure, NotEnoughEvidence):
-            logger.debug("no estimate reason=%s", failure)
-        else:
-            self.session.counts["failed_estimates"] += 1
-            logger.error("estimate failed", exc_info=failure)
-        self.session.tell_clocks(now_s=now_s)
+    def _take_message(self, event: Event) -> None:
+        """Hand a message to its session, and what it leaves to the store."""
+        name, _, _ = event.topic.removeprefix(f"{self.config.prefix}/").partition("/")
+        session = self._session(name)
+        is_taken = True
+        if session is not None:
+            try:
+                session.handle(event.topic, event.payload, now_s=time.monotonic())
+            finally:
+                is_taken = self._keep(name, session, event=event)
+        elif event.ack is not None:
+            self._connection.acknowledge([event.ack])
+        if not is_taken:
+            self.counts["held_back"] += 1
 
-    def _state(self, state: str, **facts: object) -> Outgoing:
+    def _keep(self, name: str, session: Session, *, event: Event | None = None) -> bool:
+        """Give the store what a session left; False where the store takes nothing more.
+
+        A message that left nothing is acknowledged here.
+        """
+        records = session.take_records()
+        ack = None if event is None else event.ack
+        if records and self.store is not None:
+            kept = Kept(session=name, utc_ns=time.time_ns(), records=tuple(records), ack=ack)
+            return self.store.put(kept)
+        if ack is not None:
+            self._connection.acknowledge([ack])
+        return True
+
+    def _session(self, name: str) -> Session | None:
+        """A session by name, made where it is to be served; None: it is not."""
+        session = self.sessions.get(name)
+        if session is not None or (self.sessions and not self.config.serves_all):
+            return session
+        if len(self.sessions) >= self.config.max_sessions:
+            self.counts["too_many_sessions"] += 1
+            return None
+        try:
+            session = Session(self.config.of_session(name))
+        except BadConfig as exc:
+            self.counts["bad_session"] += 1
+            logger.debug("message dropped session=%.100r reason=%s", name, exc)
+            return None
+        self.sessions[name] = session
+        if self.config.serves_all:
+            logger.info("session begins session=%s", name)
+            if self.is_connected:
+                self._say_online_in(name, session)
+        return session
+
+    def _get_back_what_was_let_go(self) -> None:
+        """Ask the broker again for what could not be taken, once there is room."""
+        num_held_back = self.counts["held_back"] + self._connection.num_let_go
+        is_room = self._connection.events.qsize() < self._connection.events.maxsize // 2
+        if self.store is not None:
+            state = self.store.state
+            is_room = is_room and state.problem is None and state.num_waiting < 1000
+        if num_held_back == self._num_renewed_for or not is_room:
+            return
+        logger.info("asking the broker again num=%d", num_held_back - self._num_renewed_for)
+        self._num_renewed_for = num_held_back
+        self.is_connected = False
+        self._connection.renew()
+
+    def _topics(self, session: str) -> Topics:
+        return Topics(session=session, prefix=self.config.prefix)
+
+    def _state(self, state: str, topic: str, **facts: object) -> Outgoing:
         value = {"state": state, "node": AGGREGATOR, "boot": self._boot, **facts}
-        return Outgoing(
-            topic=self._topics.state(AGGREGATOR), payload=json.dumps(value).encode(), retain=True
-        )
+        return Outgoing(topic=topic, payload=json.dumps(value).encode(), retain=True)
 
     def _say_online(self) -> None:
-        """Tell that we are there; a new `joined` makes nodes send their last blocks again."""
-        facts = self.session.facts()
-        joined = f"{self._boot}-{self._num_joined}"
-        self._publish(
-            self._state(
-                "online",
-                software=__version__,
-                joined=joined,
-                queue_overflows=self._num_overflowed,
-                **facts,
+        """Tell that we are there, and how we are."""
+        self._told_problem = self.problem()
+        for name, session in self.sessions.items():
+            self._say_online_in(name, session)
+        if self.config.serves_all:
+            sessions = sorted(self.sessions)
+            self._publish(
+                self._state("online", self._state_topic, sessions=sessions, **self._facts())
             )
-        )
+
+    def _say_online_in(self, name: str, session: Session) -> None:
+        """Tell a session; a new `joined` makes nodes send their last blocks again."""
+        topic = self._topics(name).state(AGGREGATOR)
+        self._publish(self._state("online", topic, **self._facts(), **session.facts()))
+
+    def _facts(self) -> dict[str, object]:
+        """What holds for all sessions."""
+        problem = self.problem()
+        return {
+            "software": __version__,
+            "joined": f"{self._boot}-{self._num_joined}",
+            "degraded": [] if problem is None else [problem],
+            "queue_overflows": self._connection.num_let_go,
+            "store": None if self.store is None else self._store_facts(self.store),
+        }
+
+    @staticmethod
+    def _store_facts(store: StoreWriter) -> dict[str, object]:
+        state = store.state
+        since_s = state.since_s
+        return {
+            "problem": state.problem,
+            "for_s": None if since_s is None else round(time.monotonic() - since_s, 1),
+            "waiting": state.num_waiting,
+            "held_back": state.num_held_back,
+            "blocks": state.num_blocks,
+            "known": state.num_known,
+            "refused": state.num_refused,
+            "lost": state.num_lost,
+        }
 
     def _publish(self, message: Outgoing) -> None:
         if message.retain:
             self._retained[message.topic] = message
         if self.is_connected:
-            self._client.publish(
-                message.topic, message.payload, qos=message.qos, retain=message.retain
-            )
-
-    def _say_goodbye(self) -> None:
-        if not self.is_connected:
-            return
-        message = self._state("offline", reason="ended")
-        said = self._client.publish(message.topic, message.payload, qos=1, retain=True)
-        try:
-            said.wait_for_publish(FAREWELL_S)
-        except (ValueError, RuntimeError) as exc:
-            logger.debug("no goodbye reason=%s", exc)
+            self._connection.publish(message)

@@ -1,4 +1,4 @@
-"""A session as the aggregator sees it: messages in, messages out; no threads, no network.
+"""A session as the aggregator sees it: messages in, messages and records out; no threads, no I/O.
 
 Whatever comes in, nothing is raised: what cannot be used is dropped, counted and logged.
 """
@@ -14,11 +14,13 @@ from coeval.estimates import NodeEstimate, PairEstimate
 from coeval.evidence import is_node
 from coeval.evidence_wire import decode_evidence
 from coeval.hops import HOP_NS
+from coeval.interval import NORMAL_95
 from coeval.oscillators import CLASSES
 from coeval.placing import Contradiction, PairLine
 from coeval.session_clocks import Finding
 from coeval.time import NS_PER_S, NodeNs, RefNs
 from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
+from coeval.wire import HEADER_BYTES
 from coeval_aggregator.aligned import AlignedStream, TickSource
 from coeval_aggregator.boots import BootGuard
 from coeval_aggregator.clocks import ClockBook
@@ -34,7 +36,18 @@ from coeval_aggregator.descriptors import (
 from coeval_aggregator.estimate import TrackSnapshot
 from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.ingest import StreamIngest, decode_for_alignment
+from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.pair_book import PairBook
+from coeval_aggregator.store.records import (
+    BlockRecord,
+    ClockRecord,
+    DescriptorRecord,
+    EventRecord,
+    EvidenceRecord,
+    Record,
+    TickRecord,
+    Timeline,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +55,6 @@ MOST_OSCILLATORS = 10_000
 """Nodes beyond this many keep the unknown class: names are free to invent."""
 MAX_KEPT_DESCRIPTORS = 4
 """Descriptors of different runs kept of one stream, while it is open whose blocks count."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A message to publish."""
-
-    topic: str
-    """Where it goes."""
-    payload: bytes
-    """What is said, as JSON."""
-    retain: bool = False
-    """Whether the broker keeps it for those who come later."""
-    qos: int = 1
-    """0 for what the next one replaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +119,14 @@ class Session:
         self._pairs = PairBook()
         self._contradictory: set[tuple[str, str, str]] = set()
         self._outbox: list[Outgoing] = []
+        self._records: list[Record] = []
+        self._kept_status: dict[str, tuple[str, int]] = {}
+        """Status and instant of every node's clock as last handed to the store."""
+
+    def take_records(self) -> list[Record]:
+        """What to keep of what came and was found since the last call."""
+        taken, self._records = self._records, []
+        return taken
 
     def take_outbox(self) -> list[Outgoing]:
         """The messages to publish since the last call."""
@@ -242,7 +249,51 @@ class Session:
                     self._tell("jump", node, at_s=jump.t_ref_ns / NS_PER_S, jump_s=jump_s)
                 self._num_jumps[node] = len(estimate.jumps)
         self.clocks.update(estimates, now_s=now_s)
+        self._keep_clocks(estimates)
         self.tell_clocks(now_s=now_s)
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Whose clock the timeline is, in which of its runs; None: not chosen yet."""
+        if self.reference is None:
+            return None
+        guard = self._guards.get(self.reference)
+        boot_id = None if guard is None else guard.current
+        return Timeline(reference=self.reference, boot_id=boot_id or 0)
+
+    def _keep_clocks(self, estimates: Mapping[str, NodeEstimate]) -> None:
+        """Keep the history of the clocks: every estimate that locks, and every change of status."""
+        timeline = self.timeline
+        if timeline is None:
+            return
+        t_ref_ns = self._latest_ref_ns()
+        begins = [
+            first
+            for (node, _), record in self._streams.items()
+            if node == timeline.reference and (first := record.ingest.first_node_ns) is not None
+        ]
+        window_ns = self._capacity_hops * HOP_NS
+        covers_from_ns = RefNs(max(t_ref_ns - window_ns, min(begins, default=t_ref_ns)))
+        stated = {node: (each.status, int(t_ref_ns)) for node, each in estimates.items()}
+        for node, estimate in estimates.items():
+            before = self._kept_status.get(node)
+            if before == stated[node] or (
+                estimate.status != "locked" and before is not None and before[0] == estimate.status
+            ):
+                continue
+            self._kept_status[node] = stated[node]
+            guard = self._guards.get(node)
+            boot_id = None if guard is None else guard.current
+            self._keep(
+                clock_record(
+                    estimate,
+                    timeline=timeline,
+                    node=node,
+                    boot_id=boot_id or 0,
+                    t_ref_ns=t_ref_ns,
+                    covers_from_ns=covers_from_ns,
+                )
+            )
 
     def tell_clocks(self, *, now_s: float) -> None:
         """Tell of every node's clock at the newest instant of the timeline."""
@@ -295,6 +346,22 @@ class Session:
         ]
         for tick in self._ticks.due(aligned):
             self._say(self._topics.aligned, tick, qos=0)
+            self._keep_tick(tick)
+
+    def _keep_tick(self, tick: Mapping[str, object]) -> None:
+        """Keep what was fused; the streams' own rows are kept as blocks."""
+        timeline, t_ref_ns, anomaly = self.timeline, tick.get("t_ref_ns"), tick.get("anomaly")
+        if timeline is None or not isinstance(t_ref_ns, int):
+            return
+        fused = {k: v for k, v in tick.items() if k not in ("streams", "t_ref", "t_ref_ns")}
+        self._keep(
+            TickRecord(
+                timeline=timeline,
+                t_ref_ns=RefNs(t_ref_ns),
+                anomaly=float(anomaly) if isinstance(anomaly, int | float) else None,
+                payload=json.dumps(fused, allow_nan=False),
+            )
+        )
 
     def facts(self) -> dict[str, object]:
         """What the aggregator tells about itself."""
@@ -322,6 +389,20 @@ class Session:
         record = self._record(node, stream)
         if record is None:
             return
+        # Also what is not used now: too late, or of a restarted node whose last will is late.
+        self._keep(
+            BlockRecord(
+                node=node,
+                stream=stream,
+                boot_id=block.boot_id,
+                seq=block.seq,
+                t0_node_ns=block.t0_node_ns,
+                hop_ns=block.hop_ns,
+                num_rows=len(block.embeddings),
+                dim=block.embeddings.shape[1],
+                embeddings=payload[HEADER_BYTES:],
+            )
+        )
         guard = self._guards.setdefault(node, BootGuard())
         verdict = guard.judge(block.boot_id, now_s=now_s)
         self._tell_duplicates(node, guard)
@@ -345,6 +426,7 @@ class Session:
     def _handle_evidence(self, node: str, payload: bytes, *, now_s: float) -> None:
         """What a node measured of its clock; only the run that is heard counts."""
         message = decode_evidence(payload, where=f"evidence of {node}")
+        self._keep(EvidenceRecord(node=node, boot_id=message.boot_id, payload=payload))
         guard = self._guards.setdefault(node, BootGuard())
         verdict = guard.judge(message.boot_id, now_s=now_s)
         self._tell_duplicates(node, guard)
@@ -389,6 +471,15 @@ class Session:
         record = self._record(node, stream)
         if record is None:
             return
+        self._keep(
+            DescriptorRecord(
+                node=node,
+                stream=stream,
+                boot_id=descriptor.boot_id,
+                modality=descriptor.modality,
+                payload=json.dumps(json.loads(payload)),
+            )
+        )
         before = record.descriptors.pop(descriptor.boot_id, None)
         record.descriptors[descriptor.boot_id] = descriptor
         while len(record.descriptors) > MAX_KEPT_DESCRIPTORS:
@@ -465,6 +556,7 @@ class Session:
             self._num_jumps.clear()
             self._ticks.restart()
         self._num_jumps.pop(node, None)
+        self._kept_status.pop(node, None)
         self.clocks.forget(node)
         self.evidence.forget(node)
         self._pairs.forget(node)
@@ -527,6 +619,21 @@ class Session:
         levels = (node,) if stream is None else (node, stream)
         named = {"event": event, "node": node} | ({} if stream is None else {"stream": stream})
         self._say(self._topics.event(event, *levels), named | facts)
+        timeline = self.timeline
+        self._keep(
+            EventRecord(
+                kind=event,
+                node=node,
+                stream=stream,
+                timeline=timeline,
+                t_ref_ns=None if timeline is None else self._latest_ref_ns(),
+                payload=json.dumps(named | facts, allow_nan=False),
+            )
+        )
+
+    def _keep(self, record: Record) -> None:
+        if not self.config.store.is_none:
+            self._records.append(record)
 
     def _say(
         self, topic: str, value: Mapping[str, object], *, retain: bool = False, qos: int = 1
@@ -539,3 +646,46 @@ def irrelevance_of(record: StreamRecord) -> str | None:
     """Why a stream carries nothing, as its node says; None where it carries something."""
     told = None if record.descriptor is None else record.descriptor.relevance
     return None if told is None or told.is_relevant else told.reason
+
+
+def clock_record(
+    estimate: NodeEstimate,
+    *,
+    timeline: Timeline,
+    node: str,
+    boot_id: int,
+    t_ref_ns: RefNs,
+    covers_from_ns: RefNs,
+) -> ClockRecord:
+    """An estimate as it is kept; without a line, only what it says of the node.
+
+    Args:
+        estimate: what was found; offset node − reference, positive: the node is fast.
+        timeline: against which clock.
+        node: the node.
+        boot_id: the node's run.
+        t_ref_ns: the newest instant of the timeline.
+        covers_from_ns: where the material begins.
+    """
+    told = ClockRecord(
+        timeline=timeline,
+        node=node,
+        boot_id=boot_id,
+        status=estimate.status,
+        t_ref_ns=t_ref_ns,
+        covers_from_ns=covers_from_ns,
+        evidence=estimate.evidence,
+    )
+    line, ci95_ns, skew_ci95_ppb = estimate.line, estimate.ci95_ns, estimate.skew_ci95_ppb
+    if line is None or ci95_ns is None or skew_ci95_ppb is None:
+        return told
+    return replace(
+        told,
+        t_ref_ns=line.t0_ref_ns,
+        offset_ns=line.offset_ns,
+        skew_ppb=line.skew_ppb,
+        var_offset_ns2=(ci95_ns / NORMAL_95) ** 2,
+        cov_offset_skew=estimate.cov_offset_skew,
+        var_skew_ppb2=(skew_ci95_ppb / NORMAL_95) ** 2,
+        jumps=tuple((jump.t_ref_ns, jump.delta_ns) for jump in estimate.jumps),
+    )

@@ -173,6 +173,7 @@ def estimate_nodes(
             skew_ci95_ppb=1.96e3 * float(np.sqrt(covariance[1, 1])),
             jumps=tuple(sorted(jumps, key=lambda jump: jump.t_ref_ns)),
             evidence=tuple(sorted(kinds.get(name, ()))),
+            cov_offset_skew=1e3 * float(covariance[0, 1]),
         )
     contradictions = (
         replace(each, first=clock_of(each.first), second=clock_of(each.second))

@@ -40,6 +40,8 @@ class NodeEstimate:
     """Steps of the clock, in time order."""
     evidence: tuple[str, ...]
     """Kinds of evidence used."""
+    cov_offset_skew: float | None = None
+    """Covariance of offset and skew at `line.t0_ref_ns`, ns·ppb; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

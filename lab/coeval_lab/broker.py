@@ -31,7 +31,7 @@ allow_anonymous true
 persistence true
 persistence_location {folder}/
 max_queued_messages 100000
-max_inflight_messages 100
+max_inflight_messages 20000
 message_size_limit {largest}
 """
 

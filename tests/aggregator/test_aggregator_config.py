@@ -28,6 +28,11 @@ def test_an_empty_table_means_the_defaults(tmp_path: Path) -> None:
         ('session = ""', "aggregator.session must be"),
         ('prefix = "#"', "aggregator.prefix '#'"),
         ('broker = "x"', "aggregator.broker must be mqtt://host:port"),
+        ('store.url = "mysql://x/y"', "aggregator.store.url must be sqlite:///FILE, postgresql"),
+        ('store.url = "sqlite://x.db"', "aggregator.store.url must have three slashes"),
+        ('store.url = "sqlite:///"', "aggregator.store.url must name a file"),
+        ("store.keep_days = 0", "aggregator.store.keep_days must lie within"),
+        ("store.max_waiting = 0", "aggregator.store.max_waiting must lie within"),
         ("windows_s = 5", "unknown key aggregator.windows_s; did you mean 'window_s'"),
     ],
 )

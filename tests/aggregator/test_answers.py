@@ -6,10 +6,12 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 
+from coeval.broker_address import BrokerAddress
 from coeval.evidence_wire import decode_reply
 from coeval.topics import Topics
-from coeval_aggregator.config import AggregatorConfig
-from coeval_aggregator.service import Aggregator
+from coeval_aggregator.connection import Connection
+from coeval_aggregator.outgoing import Outgoing
+from coeval_aggregator.store.records import Ack
 
 TOPICS = Topics(session="s")
 
@@ -19,6 +21,10 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, bytes, int]] = []
+        self.acknowledged: list[int] = []
+
+    def ack(self, mid: int, _qos: int) -> None:
+        self.acknowledged.append(mid)
 
     def publish(self, topic: str, payload: bytes, *, qos: int) -> None:
         self.published.append((topic, payload, qos))
@@ -28,17 +34,23 @@ class FakeClient:
 
 
 class Bench:
-    """An aggregator that is not connected."""
+    """A connection of an aggregator, to nowhere."""
 
-    def __init__(self) -> None:
-        self.aggregator = Aggregator(AggregatorConfig(session="s", broker="mqtt://127.0.0.1:1"))
+    def __init__(self, session: str = "s") -> None:
+        self.connection = Connection(
+            address=BrokerAddress.parse("mqtt://127.0.0.1:1"),
+            prefix="coeval",
+            session=session,
+            will=Outgoing(topic=TOPICS.state("aggregator"), payload=b"{}"),
+        )
         self.client = FakeClient()
-        self.on_message: Any = self.aggregator._client.on_message
+        self.on_message: Any = self.connection._client.on_message
 
-    def hear(self, topic: str, payload: bytes) -> None:
-        """Let a message arrive."""
-        message = mqtt.MQTTMessage(topic=topic.encode())
+    def hear(self, topic: str, payload: bytes, *, mid: int = 0) -> None:
+        """Let a message arrive, at QoS 1 where it has a number."""
+        message = mqtt.MQTTMessage(mid, topic.encode())
         message.payload = payload
+        message.qos = 1 if mid else 0
         self.on_message(self.client, None, message)
 
 
@@ -53,7 +65,7 @@ def test_a_question_is_answered_with_both_stamps_without_waiting_in_the_queue() 
     first, second = (decode_reply(payload, where="x") for _, payload, _ in bench.client.published)
     assert (first.answerer, first.number, first.t1_ns) == ("aggregator", 5, 123)
     assert 0 < first.t2_ns <= first.t3_ns <= second.t2_ns <= second.t3_ns
-    assert bench.aggregator._events.empty()
+    assert bench.connection.events.empty()
 
 
 @pytest.mark.parametrize(
@@ -78,6 +90,20 @@ def test_what_is_no_question_is_not_answered(payload: bytes) -> None:
 def test_everything_else_waits_for_the_loop() -> None:
     bench = Bench()
     bench.hear(TOPICS.evidence("cam"), b"{}")
-    event = bench.aggregator._events.get_nowait()
+    event = bench.connection.events.get_nowait()
     assert (event.topic, event.payload) == (TOPICS.evidence("cam"), b"{}")
     assert bench.client.published == []
+
+
+def test_what_waits_is_not_acknowledged_and_a_question_is() -> None:
+    bench = Bench()
+    bench.hear(TOPICS.block("cam", "mic"), b"x", mid=7)
+    bench.hear(TOPICS.time_request("aggregator"), b"", mid=8)
+    assert bench.connection.events.get_nowait().ack == Ack(connection=0, mid=7)
+    assert bench.client.acknowledged == [8]
+
+
+def test_a_question_in_any_session_is_answered_in_that_session() -> None:
+    bench = Bench("+")
+    bench.hear("coeval/walk/time/aggregator/request", b'{"from": "cam", "id": 5, "t1_ns": 1}')
+    assert [topic for topic, _, _ in bench.client.published] == ["coeval/walk/time/cam/reply"]

@@ -22,6 +22,7 @@ from coeval.samples import Modality
 from coeval.topics import Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
+from coeval_aggregator.store.config import StoreConfig
 from coeval_edge.clock_keeper import TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.live import SourcesConfig
@@ -34,6 +35,7 @@ from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, free_port, st
 pytestmark = pytest.mark.broker
 
 PATIENCE_S = 30.0
+NO_STORE = StoreConfig(url="none")
 LENGTH_S = 60
 
 
@@ -137,7 +139,9 @@ def watching(broker: RunningBroker) -> Iterator[Watcher]:
 @contextmanager
 def aggregating(broker: RunningBroker, **config: Any) -> Iterator[Aggregator]:
     aggregator = Aggregator(
-        AggregatorConfig(session="s", broker=broker.url, estimate_s=0.5, **config)
+        AggregatorConfig(
+            session="s", broker=broker.url, estimate_s=0.5, **({"store": NO_STORE} | config)
+        )
     )
     stop = threading.Event()
     thread = threading.Thread(target=aggregator.run, args=(stop,))
@@ -189,7 +193,7 @@ class Running:
 
 
 def blocks_of(aggregator: Aggregator, stream: str) -> dict[str, int]:
-    streams: dict[str, Any] = aggregator.session.facts()["streams"]  # type: ignore[assignment]
+    streams: dict[str, Any] = aggregator.sessions["s"].facts()["streams"]  # type: ignore[assignment]
     counts: dict[str, int] = streams.get(stream, {"blocks": 0})
     return counts
 
@@ -299,7 +303,7 @@ def test_two_nodes_of_one_id_are_told_and_not_mixed(kind: Kind, recording: Path)
         for node in nodes:
             stack.callback(node.stop.set)
         wait_until(lambda: bool(watcher.said("event/duplicate/left")), "the event")
-        assert aggregator.session.counts["rival_blocks"] > 0
+        assert aggregator.sessions["s"].counts["rival_blocks"] > 0
 
 
 def test_hostile_messages_do_not_end_the_service(kind: Kind, recording: Path) -> None:
@@ -314,8 +318,8 @@ def test_hostile_messages_do_not_end_the_service(kind: Kind, recording: Path) ->
         wait_until(
             lambda: blocks_of(aggregator, "left/left")["blocks"] == LENGTH_S * 2, "every block"
         )
-        assert aggregator.session.counts["bad_block"] == 4
-        assert aggregator.session.counts["failed"] == 0
+        assert aggregator.sessions["s"].counts["bad_block"] == 4
+        assert aggregator.sessions["s"].counts["failed"] == 0
 
 
 def test_exchanges_over_a_broker_find_live_clocks_within_what_they_state(kind: Kind) -> None:
@@ -337,7 +341,7 @@ def test_exchanges_over_a_broker_find_live_clocks_within_what_they_state(kind: K
             )
             exchange.start()
             stack.callback(exchange.close)
-        book = aggregator.session.evidence
+        book = aggregator.sessions["s"].evidence
 
         def is_known() -> bool:
             known = book.clocks.difference("right", "fast")

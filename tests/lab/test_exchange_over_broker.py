@@ -31,10 +31,12 @@ AGGREGATOR_PROCESS = """
 import sys, threading
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
+from coeval_aggregator.store.config import StoreConfig
 
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-Aggregator(AggregatorConfig(session="s", broker=sys.argv[1])).run(stop)
+config = AggregatorConfig(session="s", broker=sys.argv[1], store=StoreConfig(url="none"))
+Aggregator(config).run(stop)
 """
 
 
