@@ -60,7 +60,6 @@ class _Noise:
         self._hum_hz = float(rng.choice([50.0, 60.0]))
         self._step_s = rng.uniform(8.0, 40.0)
         self._depth = rng.uniform(0.0, 1.5)
-        self._last = 0.0
 
     def spoil(self, sample: Sample) -> Sample:
         assert isinstance(sample, AudioBlock)
