@@ -12,7 +12,7 @@ SHELL  := /bin/bash
 help:
 	@echo "make demo        put three replayed nodes with wrong clocks on one timeline, live"
 	@echo "make test        set up and run every check and test"
-	@echo "make bench-NAME  run a benchmark (align, time, table); BENCH_ARGS='--quick --json' to shorten"
+	@echo "make bench-NAME  run a benchmark (align, time, table, encoders); BENCH_ARGS='--quick --json' to shorten"
 	@echo "make models      train the encoders from scratch and export the ONNX files that ship"
 
 # An extra is installed once, when pyproject.toml is newer than its stamp.

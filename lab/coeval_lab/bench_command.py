@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coeval.errors import BadConfig
 
@@ -17,6 +18,7 @@ BENCHES = {
     "align": "coeval_lab.bench.align",
     "time": "coeval_lab.bench.clocks",
     "table": "coeval_lab.bench.modalities",
+    "encoders": "coeval_lab.bench.encoders",
 }
 """Each a module with `plan_of`, `run` and `PAGE`."""
 
@@ -35,6 +37,12 @@ def bench(
     peers: Annotated[
         bool, typer.Option(help="Run the peers too (installs them into .venv-peers).")
     ] = True,
+    baselines: Annotated[
+        Path | None,
+        typer.Option(
+            help="encoders: folder of encoders of other losses, one folder of ONNX files each."
+        ),
+    ] = None,
 ) -> None:
     """Run a benchmark; a bar that is missed is printed, and is no failure of the command.
 
@@ -44,22 +52,31 @@ def bench(
         raise BadConfig(f"no benchmark {name!r}; there are: {', '.join(BENCHES)}")
     if recordings is not None and not recordings.is_dir():
         raise BadConfig(f"--recordings {recordings}: no such folder")
+    own = {} if baselines is None else {"baselines": baselines}
+    if baselines is not None and name != "encoders":
+        raise BadConfig(f"--baselines is an option of bench encoders, not of bench {name}")
+    if baselines is not None and not baselines.is_dir():
+        raise BadConfig(f"--baselines {baselines}: no such folder")
     if out is not None:
         make_folder(out)  # an hour's work is not lost for it
     module = importlib.import_module(BENCHES[name])  # heavy: only when a benchmark runs
     from coeval_lab.bench.report import Partial, print_rows, stamped, write_report
 
-    plan = module.plan_of(quick=quick, seed=seed, recordings=recordings, with_peers=peers)
+    plan = module.plan_of(quick=quick, seed=seed, recordings=recordings, with_peers=peers, **own)
     console = Console(stderr=True)
     began = time.monotonic()
     partial = Partial(out)
-    with console.status("measuring") as status:
+    columns = (TextColumn("measuring"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("measuring", total=1.0)
 
         def say(cell: str) -> None:
-            status.update(f"measuring {cell} ({time.monotonic() - began:.0f} s)")
             console.print(f"{time.monotonic() - began:5.0f} s  {cell}", highlight=False)
 
-        rows, bars = module.run(plan, say=say, keep=partial.keep)
+        def progress(share: float) -> None:
+            bar.update(task, completed=share)
+
+        rows, bars = module.run(plan, say=say, keep=partial.keep, progress=progress)
         document = stamped(name, rows, began_at=partial.commit)
     if as_json:
         typer.echo(json.dumps(document))

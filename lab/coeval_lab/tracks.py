@@ -135,12 +135,17 @@ def track_from(
     )
 
 
-def embed(rows: list[Hops], modality: Modality) -> list[Hops]:
+def embed(rows: list[Hops], modality: Modality, *, encoder: Encoder | None = None) -> list[Hops]:
     """Embeddings of runs of feature rows; a gap in a steady stream's samples ends a run.
 
     What an encoder says of a gap, and of the first moments after it, would match other gaps.
+
+    Args:
+        rows: runs of rows, in time order.
+        modality: of the stream.
+        encoder: another encoder than the shipped one.
     """
-    encoder = Encoder.load(modality)
+    encoder = encoder or Encoder.load(modality)
     found: list[Hops] = []
     for run in join(rows):
         encoded = encoder.encode(run.rows)

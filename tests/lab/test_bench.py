@@ -496,7 +496,7 @@ def test_without_json_the_table_and_the_bars_are_printed(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("frob",), "no benchmark 'frob'; there are: align, time, table"),
+        (("frob",), "no benchmark 'frob'; there are: align, time, table, encoders"),
         (("align", "--recordings", "{dir}/nowhere"), "nowhere: no such folder"),
         (("align", "--out", "{dir}/file/report"), "cannot be made: Not a directory"),
     ],

@@ -1,9 +1,7 @@
 """`coeval bench align`: offsets and skews from content, on real recordings and held-out scenes."""
 
-import multiprocessing
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
@@ -12,13 +10,12 @@ from coeval_lab.bench.align_plan import CLEAN, NOISY, Plan, Row, plan_of
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.metrics import row_of
 from coeval_lab.bench.peer_cells import event_peers, sound_peers, subtitle_peers
+from coeval_lab.bench.processes import PROCESSES, as_done, in_process
 from coeval_lab.bench.real_cells import abstaining, real_pair, unrelated
 from coeval_lab.bench.report import Page, plot_pairs
 from coeval_lab.bench.scene_cells import long_scenes, scenes, skews, speed
 
 __all__ = ["PAGE", "plan_of", "run"]
-
-WORKERS = 2
 
 Say = Callable[[str], None]
 
@@ -105,7 +102,11 @@ LONGEST = (
 
 
 def run(
-    plan: Plan, *, say: Say, keep: Callable[[Sequence[Row]], None] = lambda _: None
+    plan: Plan,
+    *,
+    say: Say,
+    keep: Callable[[Sequence[Row]], None] = lambda _: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[list[Row], list[Bar]]:
     """Every cell, and how the bars stand.
 
@@ -115,44 +116,32 @@ def run(
         plan: how much to measure.
         say: called with the name of each cell that is done.
         keep: called with the rows of each cell as soon as it is done.
+        progress: called with the share done, 0…1.
     """
     if not plan.recordings.is_dir():
         say(f"no real recordings at {plan.recordings}: generated scenes only")
     cells = [cell for cell in CELLS if plan.with_peers or not cell[0].startswith(PEERS)]
     order = sorted(cells, key=lambda cell: cell[0] not in LONGEST)
     found: dict[str, list[Row]] = {}
-    with ThreadPoolExecutor(WORKERS) as threads:
-        running: dict[Future[list[Row]], str] = {
-            threads.submit(rows_of_process, name, cell, plan): name for name, cell in order
-        }
-        try:
-            for done in as_completed(running):
-                name = running[done]
-                found[name] = done.result()
-                keep(found[name])
-                why = "".join(f"; {row['note']}" for row in found[name] if row["method"] == FAILED)
-                say(f"{len(found)} of {len(cells)} done: {name}{why}")
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)  # Ctrl-C ends it, not one cell of it
-            raise
-    rows = [row for name, _ in cells for row in found[name]]
-    return rows, bars_of(rows)
+    jobs = [(name, partial(rows_of_process, name, cell, plan)) for name, cell in order]
+    for name, rows in as_done(jobs):
+        found[name] = rows
+        keep(rows)
+        why = "".join(f"; {row['note']}" for row in rows if row["method"] == FAILED)
+        say(f"{len(found)} of {len(cells)} done: {name}{why}")
+        progress(len(found) / len(cells))
+    every_row = [row for name, _ in cells for row in found[name]]
+    return every_row, bars_of(every_row)
 
 
 FAILED = "failed"
-PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])  # imports cost more than a small cell
 
 
 def rows_of_process(name: str, cell: CellRows, plan: Plan) -> list[Row]:
-    """A cell's lines, from a process of its own.
-
-    What one cell holds decoded does not count as another's memory, and one that is killed for its
-    memory takes no other with it.
-    """
+    """A cell's lines, from a process of its own."""
     try:
-        with ProcessPoolExecutor(1, mp_context=PROCESSES) as process:
-            return process.submit(rows_of_cell, name, cell, plan).result()
+        return in_process(rows_of_cell, name, cell, plan)
     except BrokenProcessPool as exc:
         return [failed_row(name, f"its process ended: {exc}")]
 

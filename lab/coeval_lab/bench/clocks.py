@@ -193,7 +193,11 @@ class Run:
 
 
 def run(
-    plan: Plan, *, say: Say, keep: Callable[[Sequence[Row]], None] = lambda _: None
+    plan: Plan,
+    *,
+    say: Say,
+    keep: Callable[[Sequence[Row]], None] = lambda _: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[list[Row], list[Bar]]:
     """Every scenario with every choice of sources, the paths with the baselines, and the bars."""
     scenarios = [(scenario, plan.calm_runs) for scenario in CALM]
@@ -201,6 +205,7 @@ def run(
     scenarios += [(scenario, plan.fault_runs) for scenario in others]
     paths = (QUIET_LAN, UNEVEN_LAN, BUSY_WIFI)
     rows: list[Row] = []
+    num_parts = len(scenarios) + len(paths)
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, mp_context=spawned) as pool:
         # A source alone sees nothing of what befalls the others: many lines are one and the same.
@@ -211,7 +216,7 @@ def run(
                 if key not in lines:
                     lines[key] = pool.submit(scenario_rows, *key, plan.seed)
         on_paths = [pool.submit(path_rows, path, plan.path_runs, plan.seed) for path in paths]
-        for scenario, runs in scenarios:
+        for k, (scenario, runs) in enumerate(scenarios, 1):
             found = [
                 row | {"scenario": scenario.name}
                 for source in CHOICES
@@ -220,10 +225,12 @@ def run(
             keep(found)
             rows += found
             say(f"done: {scenario.name}")
-        for path, done in zip(paths, on_paths, strict=True):
+            progress(k / num_parts)
+        for k, (path, done) in enumerate(zip(paths, on_paths, strict=True), len(scenarios) + 1):
             keep(done.result())
             rows += done.result()
             say(f"done: path {path.name}")
+            progress(k / num_parts)
     cost = cost_rows(plan.seed)
     keep(cost)
     rows += cost

@@ -87,7 +87,11 @@ def plan_of(
 
 
 def run(
-    plan: Plan, *, say: Say, keep: Callable[[Sequence[Row]], None] = lambda _: None
+    plan: Plan,
+    *,
+    say: Say,
+    keep: Callable[[Sequence[Row]], None] = lambda _: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[list[Row], list[Bar]]:
     """The table, and how the goals stand."""
     first = FIRST_HELD_OUT_SEED + 400_000
@@ -99,6 +103,7 @@ def run(
             for key, found in done.result().items():
                 errors.setdefault(key, []).extend(found)
             say(f"scene {k} of {plan.num_scenes}")
+            progress(k / plan.num_scenes)
     rows = [
         row_of(name, method, errors.get((name, method), []))
         for name in COMBINATIONS

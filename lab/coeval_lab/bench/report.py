@@ -3,8 +3,8 @@
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ class Page:
     """Draws the rows into a PNG file."""
     caption: str
     """What the picture shows."""
+    sections: Mapping[str, str] = field(default_factory=dict)
+    """Further tables: their title by the `section` of their rows. Their columns are the rows'."""
+    only_on_page: tuple[str, ...] = ()
+    """Sections too long for a terminal."""
 
 
 def commit() -> str:
@@ -66,19 +70,35 @@ def text(value: object) -> str:
 def print_rows(rows: Sequence[dict[str, Any]], bars: Sequence[Bar], page: Page) -> None:
     """The table, then the bars, to the terminal."""
     console = Console(width=max(Console().width, 190))
-    table = Table(title=page.title)
-    shown = [column for column in page.columns if column != "note"]
-    for column in shown:
-        table.add_column(column, justify="left" if column in page.names else "right")
-    for row in rows:
-        table.add_row(*(text(row.get(column)) for column in shown))
-    console.print(table)
+    printed = [row for row in rows if row.get("section") not in page.only_on_page]
+    for title, own, columns in tables_of(printed, page):
+        table = Table(title=title)
+        shown = [column for column in columns if column != "note"]
+        for column in shown:
+            table.add_column(column, justify="left" if column in page.names else "right")
+        for row in own:
+            table.add_row(*(text(row.get(column)) for column in shown))
+        console.print(table)
     verdicts = Table(title="bars")
     for column in ("bar", "wanted", "got", "met"):
         verdicts.add_column(column)
     for bar in bars:
         verdicts.add_row(bar.name, bar.wanted, bar.got, "[green]yes" if bar.met else "[red]no")
     console.print(verdicts)
+
+
+def tables_of(
+    rows: Sequence[dict[str, Any]], page: Page
+) -> list[tuple[str, list[dict[str, Any]], tuple[str, ...]]]:
+    """Title, rows and columns of the page's table and of each further one that has rows."""
+    found = [(page.title, [row for row in rows if "section" not in row], page.columns)]
+    for section in dict.fromkeys(row["section"] for row in rows if "section" in row):
+        own = [row for row in rows if row.get("section") == section]
+        columns = dict.fromkeys(column for row in own for column in row)
+        hidden = ("section", "commit")
+        shown = tuple(column for column in columns if column not in hidden)
+        found.append((page.sections.get(section, section), own, shown))
+    return found
 
 
 def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
@@ -143,7 +163,11 @@ def write_report(
         f"Python {platform.python_version()}, {platform.machine()}, two shared cores.\n\n"
         f"{page.explanation}\n\n"
         f"## Bars\n\n{markdown(verdicts, ('bar', 'wanted', 'got', 'met'))}\n\n"
-        f"## Table\n\n{markdown(rows, page.columns)}\n\n![{page.caption}](plot.png)\n"
+        + "\n\n".join(
+            f"## {'Table' if columns is page.columns else title}\n\n{markdown(own, columns)}"
+            for title, own, columns in tables_of(rows, page)
+        )
+        + f"\n\n![{page.caption}](plot.png)\n"
     )
     page.plot(rows, folder / "plot.png")
 
