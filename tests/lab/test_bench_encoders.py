@@ -15,7 +15,7 @@ from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Sample,
 from coeval.signals import SignalTrack
 from coeval.time import NodeNs
 from coeval.tracks import StreamTrack
-from coeval_lab.bench import encoders, encoders_plan
+from coeval_lab.bench import encoders, encoders_plan, encoders_sections
 from coeval_lab.bench.encoders_bars import PROTOTYPE, bars_of, kind_of
 from coeval_lab.bench.encoders_baselines import activity_lag, activity_of, has_raw, raw_lag
 from coeval_lab.bench.encoders_cca import cca_lag, learn_cca, maps_of
@@ -36,6 +36,13 @@ from coeval_lab.bench.encoders_learned import (
 )
 from coeval_lab.bench.encoders_plan import ACTIVITY, JOINT, LEARNED, QUICK, RAW
 from coeval_lab.bench.encoders_rows import Answer, error_of, row_of_answers, rows_of_answers
+from coeval_lab.bench.encoders_sections import (
+    Section,
+    anomaly_bars,
+    fusion_bars,
+    precision_bars,
+    recognition_bars,
+)
 from coeval_lab.bench.encoders_speed import LINPACK, NODE, SPEED, board_rows, loads, speed_rows
 from coeval_lab.bench.material import Clock, stamped
 from coeval_training.data import StreamRows
@@ -371,6 +378,79 @@ def test_a_run_keeps_what_it_has_when_a_part_fails(
     assert shares[-1] == 1.0
     encoders.plot_methods(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").exists()
+
+
+def anomaly_row(**others: Any) -> dict[str, Any]:
+    return {
+        "pair": "all streams",
+        "fault": "desync",
+        "method": "hybrid",
+        "source": "held-out scenes",
+        "in_bar": True,
+        "auroc": 0.99,
+        "within_2s": 97.0,
+        "median_delay_s": 1.0,
+        "calm_hours": 2.0,
+        "calm_alarms": 0,
+    } | others
+
+
+@pytest.mark.parametrize(
+    ("others", "missed"),
+    [({}, []), ({"auroc": 0.97}, [0]), ({"median_delay_s": 2.5}, [1]), ({"calm_alarms": 2}, [2])],
+)
+def test_each_promise_on_anomalies_has_a_number_that_breaks_it(
+    others: dict[str, Any], missed: list[int]
+) -> None:
+    bars = anomaly_bars([anomaly_row(**others), anomaly_row(auroc=0.1, in_bar=False)])
+    assert [k for k, bar in enumerate(bars) if not bar.met] == missed
+
+
+def test_hybrid_must_not_be_behind_anywhere() -> None:
+    rows = [{"pair": p, "method": "hybrid", "behind": ""} for p in ("a", "b")]
+    assert [bar.met for bar in fusion_bars(rows)] == [True]
+    assert [bar.met for bar in fusion_bars([rows[0] | {"behind": "event: late by 0.002"}])] == [
+        False
+    ]
+
+
+@pytest.mark.parametrize(("right", "is_met"), [(99.0, True), (98.99, False)])
+def test_recognition_is_judged_by_all_windows_of_held_out_recordings(
+    right: float, is_met: bool
+) -> None:
+    row = {"modality": "all", "source": "held-out recordings, windows of 5 s", "right": right}
+    scenes = row | {"source": "held-out scenes", "right": 100.0}
+    assert [bar.met for bar in recognition_bars([row, scenes])] == [is_met]
+
+
+@pytest.mark.parametrize(("fp16", "is_met"), [(79.5, True), (78.0, False)])
+def test_a_precision_that_is_offered_may_not_cost_accuracy(fp16: float, is_met: bool) -> None:
+    rows = [
+        {"method": "fp32", "within_40ms": 80.0},
+        {"method": "fp16", "within_40ms": fp16},
+        {"method": "int8", "within_40ms": 20.0},
+        {"method": "fp16", "bytes": 1},
+    ]
+    assert [bar.met for bar in precision_bars(rows)] == [is_met]
+
+
+def test_parts_that_were_not_measured_keep_no_promise() -> None:
+    for bars in (anomaly_bars, fusion_bars, recognition_bars, precision_bars):
+        assert not any(bar.met for bar in bars([]))
+
+
+def test_a_part_names_itself_in_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Section(
+        name="own",
+        title="Own",
+        module="coeval_lab.bench.bars",
+        measure=lambda module, plan: [{"pair": module.__name__, "seed": plan.seed}],
+    )
+    monkeypatch.setattr(encoders_sections, "SECTIONS", (own,))
+    rows = encoders_sections.rows_of_section("own", QUICK)
+    assert rows == [{"section": "own", "pair": "coeval_lab.bench.bars", "seed": 1}]
+    assert own.is_there
+    assert not replace(own, module="coeval_lab.bench.nowhere").is_there
 
 
 def test_the_cost_of_every_encoder_and_of_a_node_is_measured() -> None:

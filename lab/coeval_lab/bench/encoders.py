@@ -71,6 +71,9 @@ def run(
         say(f"no real recordings at {plan.recordings}: generated scenes only")
     if plan.baselines is None:
         say("no --baselines: no lines of encoders trained by one of the two losses only")
+    for section in SECTIONS:
+        if not section.is_there:
+            say(f"this version does not measure {section.name}")
     speed = tried("speed", partial(in_process, speed_rows, plan))  # alone, while all is quiet
     speed_done, failed = parted(speed)
     keep(speed_done)
@@ -82,10 +85,9 @@ def run(
     for done, (name, found) in enumerate(
         as_done([(name, partial(tried, name, job)) for name, job in jobs]), 1
     ):
-        own = [each for each in found if isinstance(each, Answer)]
+        answers[name] = [each for each in found if isinstance(each, Answer)]
         rows[name] = [each for each in found if not isinstance(each, Answer)]
-        answers[name] = own
-        keep([*rows[name], *rows_of_answers(own)])
+        keep([*rows[name], *rows_of_answers(answers[name])])
         why = "".join(f"; {row['note']}" for row in rows[name] if row.get("method") == FAILED)
         say(f"{done} of {len(jobs)} done: {name}{why}")
         progress(done / len(jobs))
@@ -94,7 +96,8 @@ def run(
     table = [*table_of(every_answer), *failed, *speed_done, *others]
     bars = bars_of(table)
     for section in SECTIONS:
-        bars += section.bars([row for row in table if row.get("section") == section.name])
+        own = [row for row in table if row.get("section") == section.name]
+        bars += section.bars(own) if section.is_there else []
     return table, bars
 
 
@@ -132,7 +135,8 @@ def jobs_of(plan: Plan, methods: Methods) -> list[tuple[str, Job]]:
             name = f"{what}, {k + 1} to {min(k + a_job, count)}"
             jobs.append((name, partial(in_process, scene_answers, seeds, seconds, plan, methods)))
     for section in SECTIONS:
-        jobs.append((section.title, partial(in_process, rows_of_section, section, plan)))
+        if section.is_there:
+            jobs.append((section.name, partial(in_process, rows_of_section, section.name, plan)))
     for material in real_materials(plan):
         name = f"{material.pair}, {material.name}"
         jobs.append((name, partial(in_process, real_answers, material, plan, methods)))

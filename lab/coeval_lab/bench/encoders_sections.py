@@ -1,13 +1,24 @@
-"""Parts of `coeval bench encoders` that have a module of their own: rows, and bars on them."""
+"""Parts of `coeval bench encoders` that have modules of their own: their rows, and bars on them."""
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
 
-from coeval_lab.bench.bars import Bar
+from scipy.stats import poisson
+
+from coeval_lab.bench.bars import Bar, every
 from coeval_lab.bench.encoders_plan import Plan, Row
+
+RECOGNISED = 99.0
+LEAST_AUROC = 0.98
+LATEST_S = 2.0
+ALARMS_A_DAY = 1.0
+CHANCE = 0.95
+"""So many calm sessions of the promised rate have no more alarms than are let pass."""
+LOST = 1.0
+"""A precision that is offered may cost so many points of trials within 40 ms: one trial is 0.4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,16 +31,198 @@ class Section:
     """Above its table."""
     module: str
     """Where it is made."""
-    rows: str
-    """Name of the function there that measures; it is given the plan's values that it names."""
+    measure: Callable[[ModuleType, Plan], Iterable[Row]]
+    """Its rows, by that module."""
     bars: Callable[[Sequence[Row]], list[Bar]] = lambda _: []
     """How its promises stand, by its rows."""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether this version has it."""
+        return importlib.util.find_spec(self.module) is not None
 
-SECTIONS: tuple[Section, ...] = ()
+
+def rows_of_section(name: str, plan: Plan) -> list[Row]:
+    """Measure one part, by its name."""
+    section = next(section for section in SECTIONS if section.name == name)
+    rows = section.measure(importlib.import_module(section.module), plan)
+    return [{"section": name, **row} for row in rows]
 
 
-def rows_of_section(section: Section, plan: Plan) -> list[Row]:
-    """Measure one part."""
-    measure: Callable[..., Any] = getattr(importlib.import_module(section.module), section.rows)
-    return [{"section": section.name, **row} for row in measure(plan)]
+def with_scenes(plan: Plan, full: int, quick: int = 1) -> Plan:
+    """The plan with as many scenes as a part is to have."""
+    return replace(plan, num_scenes=quick if plan.is_quick else full)
+
+
+def precision(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """Bytes, time and accuracy of the encoders in other precisions."""
+    rows: Iterable[Row] = module.precision_rows(is_quick=plan.is_quick, seed=plan.seed)
+    return rows
+
+
+def precision_bars(rows: Sequence[Row]) -> list[Bar]:
+    """What is offered costs no accuracy."""
+    within = {row["method"]: row["within_40ms"] for row in rows if "within_40ms" in row}
+    exact, offered = within.get("fp32"), within.get("fp16")
+    is_met = exact is not None and offered is not None and offered >= exact - LOST
+    return [
+        Bar(
+            name="fp16, which is offered: all pairs within 40 ms",
+            wanted=f"≥ fp32's {exact}% − {LOST:g}",
+            got=f"{offered}%",
+            met=is_met,
+        )
+    ]
+
+
+def ablation(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """Every step of preprocessing on and off."""
+    rows: Iterable[Row] = module.ablation_rows(with_scenes(plan, 60))
+    return rows
+
+
+def anomaly(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """Injected faults found in scenes and recordings."""
+    found = module.AnomalyPlan(
+        num_scenes=2 if plan.is_quick else 24,
+        recordings=None if plan.is_quick else plan.recordings,
+        seed=plan.seed,
+    )
+    rows: Iterable[Row] = module.anomaly_rows(found)
+    return rows
+
+
+def anomaly_bars(rows: Sequence[Row]) -> list[Bar]:
+    """Faults told from calm, soon, and calm let be: hybrid, all streams of a session."""
+    own = [
+        {**row, "pair": row["fault"]}
+        for row in rows
+        if row["method"] == "hybrid"
+        and row["pair"] == "all streams"
+        and row["in_bar"]
+        and row["source"] in ("held-out scenes", "held-out recordings")
+    ]
+    calm = {row["source"]: (row["calm_alarms"], row["calm_hours"]) for row in own}
+    alarms = sum(alarm for alarm, _ in calm.values())
+    hours = sum(hour for _, hour in calm.values())
+    let_pass = int(poisson.ppf(CHANCE, ALARMS_A_DAY * hours / 24)) if hours else 0
+    soon = ", ".join(f"{row['pair']} ({row['source']}) {row['within_2s']}%" for row in own)
+    delays = every(
+        "anomalies, hybrid: median time to the alarm, at a threshold of one false alarm a day",
+        own,
+        "median_delay_s",
+        f"≤ {LATEST_S:g} s",
+        lambda value: value <= LATEST_S,
+    )
+    return [
+        every(
+            "anomalies, hybrid, all streams: AUROC",
+            own,
+            "auroc",
+            f"≥ {LEAST_AUROC:g}",
+            lambda value: value >= LEAST_AUROC,
+        ),
+        replace(delays, got=f"{delays.got}; within {LATEST_S:g} s: {soon}"),
+        Bar(
+            name="anomalies, hybrid: false alarms of calm sessions",
+            wanted=f"≤ {ALARMS_A_DAY:g} a day: at most {let_pass} in {hours:g} h but by chance",
+            got=f"{alarms} in {hours:g} h",
+            met=hours > 0 and alarms <= let_pass,
+        ),
+    ]
+
+
+def fusion(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """Early, late and hybrid fusion."""
+    rows: Iterable[Row] = module.fusion_rows(
+        module.FusionPlan(num_scenes=2 if plan.is_quick else 24)
+    )
+    return rows
+
+
+def fusion_bars(rows: Sequence[Row]) -> list[Bar]:
+    """Hybrid at least as good as early and late: every task of every combination."""
+    own = [row for row in rows if row["method"] == "hybrid"]
+    behind = [f"{row['pair']}: {row['behind']}" for row in own if row["behind"]]
+    return [
+        Bar(
+            name="hybrid ≥ early and ≥ late, every combination and every modality dropped",
+            wanted=f"every task of {len(own)} combinations",
+            got="; ".join(behind) if behind else "none behind" if own else "not measured",
+            met=bool(own) and not behind,
+        )
+    ]
+
+
+def relevance(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """What carries nothing, found and named."""
+    rows: Iterable[Row] = module.relevance_rows(with_scenes(plan, 20))
+    return rows
+
+
+def recognition(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """Unlabelled streams, recognised."""
+    rows: Iterable[Row] = module.recognition_rows(with_scenes(plan, 20))
+    return rows
+
+
+def recognition_bars(rows: Sequence[Row]) -> list[Bar]:
+    """Windows of held-out recordings that are told right."""
+    own = [
+        row | {"pair": "all modalities"}
+        for row in rows
+        if row.get("modality") == "all" and str(row["source"]).startswith("held-out recordings")
+    ]
+    return [
+        every(
+            "unlabelled windows of held-out recordings recognised",
+            own,
+            "right",
+            f"≥ {RECOGNISED:g}%",
+            lambda value: value >= RECOGNISED,
+        )
+    ]
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section(
+        name="anomaly",
+        title="Anomalies: injected faults",
+        module="coeval_lab.bench.anomaly",
+        measure=anomaly,
+        bars=anomaly_bars,
+    ),
+    Section(
+        name="fusion",
+        title="Early, late and hybrid fusion",
+        module="coeval_lab.bench.fusion",
+        measure=fusion,
+        bars=fusion_bars,
+    ),
+    Section(
+        name="ablation",
+        title="Preprocessing, each step on and off",
+        module="coeval_lab.bench.ablation",
+        measure=ablation,
+    ),
+    Section(
+        name="relevance",
+        title="What carries nothing",
+        module="coeval_lab.bench.relevance",
+        measure=relevance,
+    ),
+    Section(
+        name="recognition",
+        title="Unlabelled streams recognised",
+        module="coeval_lab.bench.recognition",
+        measure=recognition,
+        bars=recognition_bars,
+    ),
+    Section(
+        name="precision",
+        title="Precisions of the encoders",
+        module="coeval_lab.bench.precision",
+        measure=precision,
+        bars=precision_bars,
+    ),
+)

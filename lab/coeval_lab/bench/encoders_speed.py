@@ -5,7 +5,6 @@ take in the same process, because machines differ and are shared. What other boa
 extrapolated by published figures, and called so.
 """
 
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -157,16 +156,11 @@ def speed_rows(plan: Plan) -> list[Row]:
     streams = loads(plan.speed_s, rng)
     rows = [{"section": SPEED, **row} for row in peer_rows(plan, rng)]
     peer_us = rows[0]["us_window"]
-    for load in streams:
-        for row in encoder_rows(load, plan, rng):
-            rows.append({"section": SPEED, **row, "of_correlation": ratio(row, peer_us)})
+    rows += [
+        {"section": SPEED, **encoder_row(load, plan, rng, peer_us=peer_us)} for load in streams
+    ]
     rows += [{"section": SPEED, **row} for row in node_rows(streams, plan)]
     return rows + [{"section": SPEED, **row} for row in board_rows(rows)]
-
-
-def ratio(row: Row, peer_us: float) -> float | None:
-    """Time of a window in units of the correlation that is timed beside it."""
-    return None if row.get("us_window") is None else rounded(row["us_window"] / peer_us)
 
 
 def peer_rows(plan: Plan, rng: np.random.Generator) -> Iterator[Row]:
@@ -194,47 +188,26 @@ def us(seconds: float) -> float:
     return rounded(seconds * 1e6)
 
 
-def encoder_rows(load: Load, plan: Plan, rng: np.random.Generator) -> Iterator[Row]:
-    """One modality's encoder as shipped and as int8, and its features."""
+def encoder_row(load: Load, plan: Plan, rng: np.random.Generator, *, peer_us: float) -> Row:
+    """One modality's encoder as shipped, and its features; other precisions are told elsewhere."""
     modality = load.modality
     path = shipped_model(modality)
     features_s = features_hop_s(load, repeats=plan.speed_repeats)
     window = rng.standard_normal((1, WINDOW_HOPS, DIMS[modality])).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        files = {"fp32": path, "int8": Path(folder) / "int8.onnx"}
-        try:
-            quantise(path, files["int8"])
-        except ImportError:
-            del files["int8"]
-        for method, file in files.items():
-            session = session_of(file)
-
-            def run(session: onnxruntime.InferenceSession = session) -> object:
-                return session.run(None, {"rows": window})
-
-            window_s = fastest_s(run, repeats=plan.speed_repeats)
-            hop_s = window_s / BLOCK_HOPS
-            yield {
-                "pair": f"encoder: {modality}",
-                "method": method,
-                "us_window": us(window_s),
-                "us_hop": us(hop_s),
-                "us_hop_batch": us(window_s / NEW_HOPS),
-                "us_hop_features": us(features_s),
-                "share_features": rounded(100 * features_s / (features_s + hop_s)),
-                "kilobytes": round(file.stat().st_size / 1000, 1),
-            }
-
-
-def quantise(path: Path, into: Path) -> None:
-    """The file with int8 weights, as onnxruntime's dynamic quantisation makes it."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    logging.disable(logging.WARNING)  # it warns of every tensor of integers
-    try:
-        quantize_dynamic(path, into, weight_type=QuantType.QInt8)
-    finally:
-        logging.disable(logging.NOTSET)
+    session = session_of(path)
+    window_s = fastest_s(lambda: session.run(None, {"rows": window}), repeats=plan.speed_repeats)
+    hop_s = window_s / BLOCK_HOPS
+    return {
+        "pair": f"encoder: {modality}",
+        "method": "fp32",
+        "us_window": us(window_s),
+        "us_hop": us(hop_s),
+        "us_hop_batch": us(window_s / NEW_HOPS),
+        "us_hop_features": us(features_s),
+        "share_features": rounded(100 * features_s / (features_s + hop_s)),
+        "kilobytes": round(path.stat().st_size / 1000, 1),
+        "of_correlation": rounded(us(window_s) / peer_us),
+    }
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
