@@ -1,7 +1,7 @@
 """What a node says about its streams, and which streams go together.
 
-Embeddings of two encoders of one modality cannot be compared: one encoder is used for each
-modality, and streams of another are refused by name.
+Only embeddings of encoders that were trained together can be compared: one set of encoders is used
+in a session, in it one encoder for each modality, and streams of another are refused by name.
 """
 
 import json
@@ -38,9 +38,15 @@ class Descriptor:
     """Hash of the encoder's file."""
     boot_id: int
     """The run of the node that says so."""
+    encoder_set: str = ""
+    """Name of the encoders that it was trained with; empty: the node does not say."""
+    first_seq: int = 0
+    """Number of the first block of this run that is this encoder's."""
     relevance: StreamRelevance | None = None
     """Whether the node found anything in it; None: it said nothing of that."""
 
+
+LONGEST_SET = 64
 
 StreamKey = tuple[str, str]
 """Node and stream."""
@@ -90,12 +96,19 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
         )
     encoder = value.get("encoder")
     sha256 = encoder.get("sha256") if isinstance(encoder, dict) else None
-    if not isinstance(sha256, str) or not 0 < len(sha256) <= 64:
+    if not isinstance(encoder, dict) or not isinstance(sha256, str) or not 0 < len(sha256) <= 64:
         raise BadBlock(f"{where}: 'encoder.sha256' must be a hash, got {sha256!r:.60}")
+    encoder_set, first_seq = encoder.get("set", ""), encoder.get("from_seq", 0)
+    if not isinstance(encoder_set, str) or len(encoder_set) > LONGEST_SET:
+        raise BadBlock(f"{where}: 'encoder.set' must be a name, got {encoder_set!r:.60}")
+    if type(first_seq) is not int or not 0 <= first_seq < 2**32:
+        raise BadBlock(f"{where}: 'encoder.from_seq' must be a number, got {first_seq!r:.60}")
     return Descriptor(
         modality=modality,
         encoder_sha256=sha256,
         boot_id=parse_boot(value.get("boot"), where=where),
+        encoder_set=encoder_set,
+        first_seq=first_seq,
         relevance=parse_relevance(value.get("relevance")),
     )
 
@@ -111,6 +124,19 @@ def parse_relevance(value: object) -> StreamRelevance | None:
         since_node_ns=since if isinstance(since, int) and abs(since) < 2**62 else 0,
         is_dropped=value.get("dropped") is True,
     )
+
+
+def expected_set(descriptors: Mapping[StreamKey, Descriptor], *, reference: str | None) -> str:
+    """The set of encoders that counts: the reference node's, else the most used, else the first.
+
+    Args:
+        descriptors: all streams, in the order they were first seen.
+        reference: the reference node.
+    """
+    own = [d.encoder_set for (node, _), d in descriptors.items() if node == reference]
+    named: Iterable[str] = own or (d.encoder_set for d in descriptors.values())
+    counted = Counter(named).most_common(1)
+    return counted[0][0] if counted else ""
 
 
 def expected_encoders(

@@ -86,6 +86,8 @@ class StreamCounts:
     """Blocks older than the ring."""
     lost: int = 0
     """Blocks that never came."""
+    superseded: int = 0
+    """Blocks of an encoder that the node has since replaced."""
 
 
 class StreamIngest:
@@ -99,8 +101,11 @@ class StreamIngest:
         """Where the first row of this run of the node begins; None: none came."""
         self._check = SequenceCheck()
 
-    def push(self, block: Block, *, now_s: float) -> bool:
-        """Store a block; a new boot starts the stream anew. False where it was there already."""
+    def push(self, block: Block, *, now_s: float, first_seq: int = 0) -> bool:
+        """Store a block; a new boot starts the stream anew. False where it was there already.
+
+        Blocks before `first_seq` are of an encoder that is no longer used: seen, and not stored.
+        """
         if block.boot_id != self.boot_id:
             self.boot_id = block.boot_id
             self.first_node_ns = None
@@ -111,6 +116,9 @@ class StreamIngest:
             return False
         if self.first_node_ns is None or block.t0_node_ns < self.first_node_ns:
             self.first_node_ns = block.t0_node_ns
+        if block.seq < first_seq:
+            self.counts.superseded += 1
+            return True
         hops = Hops(t0_node_ns=block.t0_node_ns, rows=block.embeddings)
         if self.ring.write(hops):
             self.counts.blocks += 1

@@ -72,6 +72,10 @@ class Ring:
             if len(run)
         ]
 
+    def forget_rows(self) -> None:
+        """Forget all rows, but not how far the stream had come."""
+        self._is_there[:] = False
+
     def clear(self) -> None:
         """Forget everything."""
         self._is_there[:] = False

@@ -29,6 +29,7 @@ from coeval_aggregator.descriptors import (
     Descriptor,
     StreamKey,
     expected_encoders,
+    expected_set,
     parse_boot,
     parse_descriptor,
     parse_object,
@@ -411,7 +412,8 @@ class Session:
             return
         if verdict == "new":
             self._start_anew(node)
-        record.ingest.push(block, now_s=now_s)
+        told = record.descriptors.get(block.boot_id)
+        record.ingest.push(block, now_s=now_s, first_seq=0 if told is None else told.first_seq)
         if verdict == "new":
             self._refuse_mismatches()
         if record.descriptor is None and f"{node}/{stream}" not in self._told_unknown:
@@ -481,6 +483,16 @@ class Session:
             )
         )
         before = record.descriptors.pop(descriptor.boot_id, None)
+        if (
+            before is not None
+            and descriptor.first_seq > before.first_seq
+            and descriptor.boot_id == record.ingest.boot_id
+        ):
+            # Rows of two encoders cannot stand in one ring.
+            record.ingest.ring.forget_rows()
+            logger.info(
+                "encoder changed node=%s stream=%s set=%s", node, stream, descriptor.encoder_set
+            )
         record.descriptors[descriptor.boot_id] = descriptor
         while len(record.descriptors) > MAX_KEPT_DESCRIPTORS:
             oldest = next(b for b in record.descriptors if b != record.ingest.boot_id)
@@ -585,23 +597,36 @@ class Session:
                 descriptor := record.descriptor or next(reversed(record.descriptors.values()), None)
             )
         }
-        expected = expected_encoders(known, reference=self.reference)
+        wanted_set = expected_set(known, reference=self.reference)
+        of_set = {key: each for key, each in known.items() if each.encoder_set == wanted_set}
+        expected = expected_encoders(of_set, reference=self.reference)
         for (node, stream), descriptor in known.items():
             record = self._streams[node, stream]
-            wanted = expected[descriptor.modality]
-            is_refused = descriptor.encoder_sha256 != wanted
+            wanted = expected.get(descriptor.modality)
+            is_refused = descriptor.encoder_set != wanted_set or descriptor.encoder_sha256 != wanted
             if is_refused and not record.is_refused:
                 got = descriptor.encoder_sha256
                 logger.warning(
-                    "stream refused node=%s stream=%s modality=%s encoder=%s expected=%s; "
-                    "install the same version of coeval on every node",
+                    "stream refused node=%s stream=%s modality=%s encoder=%s expected=%s set=%s "
+                    "expected_set=%s; install the same version of coeval on every node, or let "
+                    "every node accept models",
                     node,
                     stream,
                     descriptor.modality,
                     got[:12],
-                    wanted[:12],
+                    "none" if wanted is None else wanted[:12],
+                    descriptor.encoder_set or "unknown",
+                    wanted_set or "unknown",
                 )
-                self._tell("refused", node, stream, encoder_sha256=got, expected_sha256=wanted)
+                self._tell(
+                    "refused",
+                    node,
+                    stream,
+                    encoder_sha256=got,
+                    expected_sha256=wanted,
+                    encoder_set=descriptor.encoder_set,
+                    expected_set=wanted_set,
+                )
             record.is_refused = is_refused
 
     def _drop(self, kind: str, whose: str, reason: object) -> None:

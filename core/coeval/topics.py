@@ -28,10 +28,12 @@ EventKind = Literal[
     "refused",
     "relevance",
     "source",
+    "model",
 ]
 """What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used, `source`
 evidence of time that is not what it claims, `contradiction` a loop of clocks that does not close,
-`relevance` a stream that begins or ends to carry nothing.
+`relevance` a stream that begins or ends to carry nothing, `model` a node that took, refused or gave
+up a set of encoders.
 """
 
 
@@ -69,10 +71,11 @@ def check_node_id(value: str) -> str:
 class Address:
     """What a received topic is about."""
 
-    kind: Literal["state", "descriptor", "bin", "time", "clock", "aligned", "event"]
+    kind: Literal["state", "descriptor", "bin", "time", "clock", "aligned", "event", "model"]
     """The subtree; a state with a stream is a `descriptor`."""
     names: tuple[str, ...]
-    """The levels below: node; node and stream; node and what of its time; or what there is."""
+    """The levels below: node; node and stream; node and what of its time; hash and part; or what
+    there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,19 @@ class Topics:
         """Ticks on the timeline."""
         return f"{self.root}/aligned"
 
+    @property
+    def model_set(self) -> str:
+        """Which encoders the nodes are to use; retained."""
+        return f"{self.root}/model/set"
+
+    def model_part(self, sha256: str, part: int) -> str:
+        """A part of an encoder's file; retained."""
+        return f"{self.root}/model/{sha256}/{part}"
+
+    def model_parts(self, sha256: str) -> str:
+        """Filter of an encoder's parts."""
+        return f"{self.root}/model/{sha256}/+"
+
     def event(self, kind: EventKind, *levels: str) -> str:
         """Something that happened to a node or stream."""
         return "/".join((self.root, "event", kind, *levels))
@@ -168,6 +184,10 @@ class Topics:
                 return Address(kind="aligned", names=())
             case "time", 2 if names[1] in ("evidence", "request", "reply"):
                 return Address(kind="time", names=tuple(names))
+            case "model", 1 if names == ["set"]:
+                return Address(kind="model", names=("set",))
+            case "model", 2:
+                return Address(kind="model", names=tuple(names))
             case "event", n if n > 0:
                 return Address(kind="event", names=tuple(names))
         return None

@@ -95,6 +95,11 @@ class NodeConfig:
     """Encoder files by modality, in place of those that ship."""
     execution_provider: ProviderName = "auto"
     """What runs the encoders; auto: the fastest that is there and answers rightly."""
+    accept_models: bool = False
+    """Whether to take encoders that the session announces. Off: who may publish to the broker would
+    choose what runs here."""
+    model_folder: Path | None = None
+    """Where accepted encoders are kept; needed where they are accepted."""
 
     def __post_init__(self) -> None:
         check_node_id(self.id)
@@ -128,6 +133,11 @@ class NodeConfig:
             )
         if not 0 <= self.drain_s < math.inf:
             raise BadConfig(f"drain_s must be 0 or more seconds, got {self.drain_s}")
+        if self.accept_models and self.model_folder is None:
+            raise BadConfig(
+                "accept_models: say where accepted encoders are kept, as in "
+                "model_folder = '/var/lib/coeval/models'"
+            )
         for modality in self.encoders:
             if modality not in MODALITIES:
                 raise BadConfig(
@@ -173,5 +183,6 @@ def load_node_config(path: Path) -> NodeConfig:
             },
         ),
         spool=None if config.spool is None else base / config.spool,
+        model_folder=None if config.model_folder is None else base / config.model_folder,
         encoders={modality: base / file for modality, file in config.encoders.items()},
     )

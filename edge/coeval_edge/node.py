@@ -4,6 +4,7 @@ The thread that calls `run` owns the pipelines and the spool. A replay waits whe
 nothing is lost on the way. A live node measures its own clock instead (`clock_keeper`).
 """
 
+import json
 import logging
 import queue
 import secrets
@@ -32,6 +33,7 @@ from coeval.wire import Block, encode_block
 from coeval_edge.clock_keeper import ClockKeeper, TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
+from coeval_edge.encoder_switch import EncoderSwitch
 from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.live import ClockLinks, LiveStreams, SourcesConfig
 from coeval_edge.pipeline import HopEncoder, StreamPipeline
@@ -55,6 +57,10 @@ class NamedEncoder(HopEncoder, Protocol):
     @property
     def sha256(self) -> str:
         """Hash of the encoder's file, hexadecimal."""
+
+    @property
+    def encoder_set(self) -> str:
+        """Name of the encoders that it was trained with."""
 
 
 LoadEncoder = Callable[[Modality, Path | None], NamedEncoder]
@@ -86,7 +92,7 @@ def describe(
         "modality": spec.modality,
         "hop_ns": HOP_NS,
         "dim": EMBEDDING_DIM,
-        "encoder": {"id": f"{spec.modality}-{encoder.sha256[:12]}", "sha256": encoder.sha256},
+        "encoder": encoder_facts(spec.modality, encoder, first_seq=0),
         "features": {
             "version": features.version,
             "dim": features.dim,
@@ -100,6 +106,18 @@ def describe(
         "timestamps": stamps,
         "timing": timing,
         "boot": f"{boot_id:016x}",
+    }
+
+
+def encoder_facts(
+    modality: Modality, encoder: NamedEncoder, *, first_seq: int
+) -> dict[str, object]:
+    """What a descriptor says of an encoder, and from which block on it is the one."""
+    return {
+        "id": f"{modality}-{encoder.sha256[:12]}",
+        "sha256": encoder.sha256,
+        "set": encoder.encoder_set,
+        "from_seq": first_seq,
     }
 
 
@@ -123,6 +141,7 @@ class Node:
             load_encoder = partial(Encoder.load, provider=config.execution_provider)
         self.boot_id = secrets.randbits(64)
         self._pipelines: dict[str, StreamPipeline] = {}
+        self._modalities: dict[str, Modality] = {}
         self._descriptors: dict[str, dict[str, object]] = {}
         self._measured: queue.SimpleQueue[Sequence[TimeSample]] = queue.SimpleQueue()
         lines = {} if config.time is None else config.time.pps
@@ -136,6 +155,10 @@ class Node:
         elif config.sources is not None:
             self._open_live(config.sources, load_encoder)
         self._readings: queue.Queue[Reading | CoevalError | None] = queue.Queue(QUEUE_LENGTH)
+        self._switch: EncoderSwitch | None = None
+        if config.accept_models:
+            self._switch = EncoderSwitch(config, self._pipelines, self._modalities)
+            self._describe_encoders()
 
     def _open_replay(self, replay: ReplayConfig, load_encoder: LoadEncoder) -> None:
         config = self.config
@@ -185,6 +208,7 @@ class Node:
             watch=RelevanceWatch(spec.modality) if config.relevance.watch else None,
             drop=config.relevance.drop,
         )
+        self._modalities[spec.id] = spec.modality
         self._descriptors[spec.id] = describe(
             spec,
             encoder=encoder,
@@ -220,7 +244,9 @@ class Node:
                     "software": __version__,
                     "streams": list(self._pipelines),
                     "oscillator": "unknown" if config.time is None else config.time.oscillator,
+                    "accepts_models": config.accept_models,
                 },
+                take_model=None if self._switch is None else self._switch.put,
             )
             publisher.start()
             failure: CoevalError | None = None
@@ -293,6 +319,7 @@ class Node:
         for stream, pipeline in self._pipelines.items():
             self._keep(stream, pipeline.advance(quiet_ns), spool, publisher)
         self._tell_measured(spool, publisher)
+        self._follow_models(spool, publisher)
 
     def _finish_live(self, spool: Spool, publisher: Publisher) -> None:
         """Seal what is left when a live node ends."""
@@ -338,6 +365,7 @@ class Node:
                     else:
                         blocks = pipeline.advance(now_node_ns)
                     self._keep(stream, blocks, spool, publisher)
+                self._follow_models(spool, publisher)
             for stream, pipeline in self._pipelines.items():
                 self._keep(stream, pipeline.flush(now_node_ns=now_node_ns), spool, publisher)
         finally:
@@ -349,10 +377,39 @@ class Node:
         """Spool a stream's blocks, and tell where it begins or ends to carry anything."""
         for change in self._pipelines[stream].take_changes():
             self._tell_relevance(stream, change, publisher)
+        if self._switch is not None:
+            given_up = self._switch.give_up_failed(lambda: self._describe_encoders(publisher))
+            self._tell_models(given_up, spool)
         topic = self.config.topics.block(self.config.id, stream)
         for block in blocks:
             spool.append(topic, encode_block(block))
             publisher.wake()
+
+    def _follow_models(self, spool: Spool, publisher: Publisher) -> None:
+        """Switch to what the session announced, between blocks."""
+        if self._switch is None:
+            return
+        told = self._switch.follow(lambda: self._describe_encoders(publisher))
+        self._tell_models(told, spool)
+        topics = self.config.topics
+        publisher.watch([topics.model_parts(sha256) for sha256 in self._switch.wanted])
+
+    def _tell_models(self, told: Sequence[Mapping[str, object]], spool: Spool) -> None:
+        """Tell of encoders that were taken, refused or given up."""
+        topic = self.config.topics.event("model", self.config.id)
+        for facts in told:
+            event = {"event": "model", "node": self.config.id, **facts}
+            spool.append(topic, json.dumps(event).encode())
+
+    def _describe_encoders(self, publisher: Publisher | None = None) -> None:
+        """Say which encoders the streams have now, before any block of theirs is sent."""
+        for stream, pipeline in self._pipelines.items():
+            encoder = pipeline.encoder
+            assert isinstance(encoder, Encoder), "only these are switched"
+            facts = encoder_facts(self._modalities[stream], encoder, first_seq=pipeline.first_seq)
+            self._descriptors[stream] = {**self._descriptors[stream], "encoder": facts}
+            if publisher is not None:
+                publisher.describe(stream, self._descriptors[stream])
 
     def _tell_relevance(self, stream: str, change: Relevance, publisher: Publisher) -> None:
         """Say in the log and in the stream's descriptor whether it carries anything, and why."""

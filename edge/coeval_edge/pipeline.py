@@ -16,6 +16,7 @@ from coeval.relevance import Relevance, RelevanceWatch
 from coeval.samples import Sample
 from coeval.time import NodeNs
 from coeval.wire import Block
+from coeval_edge.encoder import Encoder
 from coeval_edge.left_out import LeftOut
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,12 @@ class StreamPipeline:
         self._watch, self._drop_irrelevant = watch, drop
         self._changes: list[Relevance] = []
         self._left_out = LeftOut()
+        self.first_seq = 0
+        """Number of the first block that the present encoder answered."""
+        self.failure: str | None = None
+        """Why the encoder that was tried last was given up; None: it was not."""
         self._extractor, self._encoder = extractor, encoder
+        self._fallback: Encoder | None = None
         self._boot_id, self._block_hops = boot_id, block_hops
         self._waiting: list[Hops] = []
         self._seq = 0
@@ -92,6 +98,33 @@ class StreamPipeline:
             blocks = self._note(self._watch.advance(now_node_ns), now_node_ns=now_node_ns)
         return blocks + self._add(self._extractor.advance(now_node_ns), now_node_ns=now_node_ns)
 
+    def use(self, encoder: Encoder, *, is_new: bool) -> None:
+        """Go on with another encoder from the next block on, as if it had been there all along.
+
+        Args:
+            encoder: a fresh one of the stream's modality.
+            is_new: whether to go back to the present one by itself, should this one fail.
+        """
+        before = self._encoder
+        self.failure, self._fallback = None, None
+        if isinstance(before, Encoder):
+            encoder.continue_from(before)
+            self._fallback = before if is_new else None
+        self._encoder, self.first_seq = encoder, self._seq
+
+    def go_back(self) -> None:
+        """Give up the encoder that was tried last, where it was not given up yet."""
+        if self._fallback is None:
+            return
+        if isinstance(self._encoder, Encoder) and self.failure is None:
+            self._fallback.continue_from(self._encoder)
+        self._encoder, self._fallback, self.first_seq = self._fallback, None, self._seq
+
+    @property
+    def encoder(self) -> HopEncoder:
+        """What answers now."""
+        return self._encoder
+
     @property
     def num_left_out(self) -> int:
         """Rows that were not sent because they carry nothing."""
@@ -115,7 +148,7 @@ class StreamPipeline:
             return []
         only_seen, sent = self._left_out.take()
         for part in only_seen:
-            self._encoder.push(part)
+            self._embed(part)
         return [block for part in sent for block in self._encode(part, now_node_ns)]
 
     def _add(self, rows: list[Hops], *, now_node_ns: NodeNs) -> list[Block]:
@@ -153,7 +186,7 @@ class StreamPipeline:
     def _encode(self, part: Hops, now_node_ns: NodeNs) -> list[Block]:
         """Blocks of finite rows."""
         blocks = []
-        for hops in self._encoder.push(part):
+        for hops in self._embed(part):
             if not (np.abs(hops.rows) <= LARGEST).all():
                 self._drop("embeddings are not finite, or too large for float16")
                 continue
@@ -169,6 +202,23 @@ class StreamPipeline:
             )
             self._seq += 1
         return blocks
+
+    def _embed(self, part: Hops) -> list[Hops]:
+        """Embeddings of the next rows; an encoder that fails while it is tried is given up."""
+        if self._fallback is None:
+            return self._encoder.push(part)
+        assert isinstance(self._encoder, Encoder)
+        self._fallback.continue_from(self._encoder)
+        try:
+            answered = self._encoder.push(part)
+        except Exception as exc:  # onnxruntime's own kinds
+            self.failure = " ".join(repr(exc).split())[:200]
+        else:
+            if all((np.abs(hops.rows) <= LARGEST).all() for hops in answered):
+                return answered
+            self.failure = "its embeddings are not finite, or too large for float16"
+        self.go_back()
+        return self._encoder.push(part)
 
     def _drop(self, reason: str) -> None:
         """Count what is dropped; log the first, the second, the fourth … of them."""

@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ def backoff_s(failures: int, *, uniform: float) -> float:
 class Event:
     """Something a connection has to tell."""
 
-    kind: Literal["connected", "lost", "ack", "message", "wake", "describe"]
+    kind: Literal["connected", "lost", "ack", "message", "wake", "describe", "watch"]
     """What happened."""
     client: mqtt.Client | None = None
     """Whose event it is; a thrown-away client's are ignored."""
@@ -84,6 +84,7 @@ class Publisher:
         spool: Spool,
         descriptors: Mapping[str, Mapping[str, object]],
         birth: Mapping[str, object],
+        take_model: Callable[[tuple[str, ...], bytes], None] | None = None,
     ) -> None:
         """Prepare; `start` begins.
 
@@ -95,12 +96,16 @@ class Publisher:
             spool: what to publish.
             descriptors: what every stream is, by id; retained.
             birth: facts told with `online`.
+            take_model: takes what is said below `model/`, called from the publisher's thread; None:
+                nothing of it is subscribed to.
         """
         self.num_published = 0
         """Blocks acknowledged."""
         self._address, self._topics, self._node = address, topics, node
         self._boot = f"{boot_id:016x}"
         self._spool, self._descriptors, self._birth = spool, descriptors, birth
+        self._take_model = take_model
+        self._watched: frozenset[str] = frozenset()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._kept: deque[Record] = deque(maxlen=NUM_KEPT)
         self._deadline_s: float | None = None
@@ -120,6 +125,13 @@ class Publisher:
         """Say what a stream is now; also to those who come later, and after a lost connection."""
         self._descriptors = {**self._descriptors, stream: descriptor}
         self._events.put(Event(kind="describe", stream=stream))
+
+    def watch(self, topics: Collection[str]) -> None:
+        """Subscribe to these besides what is always subscribed to, and no longer to others."""
+        if self._watched == frozenset(topics):
+            return
+        self._watched = frozenset(topics)
+        self._events.put(Event(kind="watch"))
 
     def close(self, *, drain_s: float) -> int:
         """Wait until everything is acknowledged, say goodbye and end.
@@ -256,7 +268,10 @@ class Publisher:
         """Publish until the connection is lost (False) or everything is said (True)."""
         state_topic = self._topics.state(self._node)
         watched = [(state_topic, 1), (self._topics.state(AGGREGATOR), 1)]
+        if self._take_model is not None:
+            watched.append((self._topics.model_set, 1))
         client.subscribe(watched)
+        subscribed = self._subscribe(client, frozenset())
         self._say_birth(client)
         again: deque[Record] = deque(self._kept)
         in_flight: dict[int, tuple[Record, bool]] = {}
@@ -278,6 +293,8 @@ class Publisher:
             event = self._next_event(0.2)
             if event is not None and event.kind == "describe":
                 self._say_descriptor(client, event.stream)
+            if event is not None and event.kind == "watch":
+                subscribed = self._subscribe(client, subscribed)
             if event is None or event.client is not client:
                 continue
             if event.kind == "lost":
@@ -298,8 +315,27 @@ class Publisher:
             elif event.kind == "message" and event.message is not None:
                 if event.message.topic == state_topic:
                     self._see_own_state(client, event.message)
+                elif self._is_model(event.message):
+                    continue
                 elif self._has_aggregator_joined(event.message):
                     again = deque(self._kept)
+
+    def _subscribe(self, client: mqtt.Client, subscribed: frozenset[str]) -> frozenset[str]:
+        """Subscribe to what is watched now."""
+        wanted = self._watched
+        if wanted - subscribed:
+            client.subscribe([(topic, 1) for topic in sorted(wanted - subscribed)])
+        if subscribed - wanted:
+            client.unsubscribe(sorted(subscribed - wanted))
+        return wanted
+
+    def _is_model(self, message: mqtt.MQTTMessage) -> bool:
+        """Hand on what is said below `model/`."""
+        address = self._topics.parse(message.topic)
+        if self._take_model is None or address is None or address.kind != "model":
+            return False
+        self._take_model(address.names, bytes(message.payload))
+        return True
 
     @staticmethod
     def _publish(client: mqtt.Client, record: Record) -> int:

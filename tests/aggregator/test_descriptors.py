@@ -9,11 +9,16 @@ from coeval_aggregator.descriptors import (
     Descriptor,
     StreamRelevance,
     expected_encoders,
+    expected_set,
     parse_descriptor,
     parse_relevance,
 )
 
 GOOD = {"modality": "audio", "encoder": {"id": "x", "sha256": "ab"}, "boot": "0" * 15 + "f"}
+
+
+def of_encoder(**told: object) -> bytes:
+    return json.dumps(GOOD | {"encoder": {"sha256": "ab", **told}}).encode()
 
 
 def test_a_descriptor_is_read() -> None:
@@ -32,6 +37,16 @@ def test_a_descriptor_is_read() -> None:
         (json.dumps(GOOD | {"modality": ["audio"]}).encode(), "unknown modality"),
         (json.dumps(GOOD | {"encoder": "ab"}).encode(), "'encoder.sha256' must be a hash"),
         (json.dumps(GOOD | {"encoder": {"sha256": "x" * 65}}).encode(), "must be a hash"),
+        (json.dumps(GOOD | {"encoder": {"sha256": "a", "set": 5}}).encode(), "'encoder.set' must"),
+        (
+            json.dumps(GOOD | {"encoder": {"sha256": "a", "set": "x" * 65}}).encode(),
+            "must be a name",
+        ),
+        (
+            json.dumps(GOOD | {"encoder": {"sha256": "a", "from_seq": -1}}).encode(),
+            "from_seq' must",
+        ),
+        (json.dumps(GOOD | {"encoder": {"sha256": "a", "from_seq": True}}).encode(), "a number"),
         (json.dumps(GOOD | {"boot": 15}).encode(), "'boot' must be 16 hexadecimal digits"),
         (json.dumps(GOOD | {"boot": "zz" * 8}).encode(), "'boot' must be 16 hexadecimal digits"),
     ],
@@ -56,6 +71,16 @@ def test_without_the_reference_the_most_used_counts_then_the_first() -> None:
     assert expected_encoders(known, reference=None) == {"audio": "x"}
     del known["c", "m"]
     assert expected_encoders(known, reference="gone") == {"audio": "y"}
+
+
+def test_the_reference_nodes_set_counts_then_the_most_used() -> None:
+    known = {
+        (node, "m"): Descriptor(modality="audio", encoder_sha256="x", boot_id=1, encoder_set=name)
+        for node, name in {"a": "s", "b": "s", "c": "t"}.items()
+    }
+    assert expected_set(known, reference="c") == "t"
+    assert expected_set(known, reference=None) == "s"
+    assert expected_set({}, reference="c") == ""
 
 
 def test_modalities_do_not_mix() -> None:

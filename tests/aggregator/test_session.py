@@ -33,8 +33,14 @@ def block(seq: int, *, boot_id: int = 1, t0_s: float | None = None) -> bytes:
     )
 
 
-def descriptor(*, boot_id: int = 1, sha256: str = "aa", modality: str = "audio") -> bytes:
-    value = {"modality": modality, "encoder": {"sha256": sha256}, "boot": f"{boot_id:016x}"}
+def descriptor(
+    *, boot_id: int = 1, sha256: str = "aa", modality: str = "audio", **encoder: object
+) -> bytes:
+    value = {
+        "modality": modality,
+        "encoder": {"sha256": sha256, **encoder},
+        "boot": f"{boot_id:016x}",
+    }
     return json.dumps(value).encode()
 
 
@@ -329,3 +335,78 @@ def test_no_message_ends_the_session(
         for message in room.session.take_outbox():
             json.loads(message.payload)
         json.dumps(room.session.facts(), allow_nan=False)
+
+
+def changed_over(room: Room, node: str, *, from_seq: int) -> None:
+    """A node's stream goes over to another set of encoders."""
+    room.describe(node, sha256="bb", set="new", from_seq=from_seq)
+
+
+def test_streams_of_another_set_wait_until_the_reference_has_it_too() -> None:
+    room = two_nodes()
+    changed_over(room, "wrist", from_seq=4)
+    (event,) = room.said("event/refused/wrist/mic")
+    assert (event["encoder_set"], event["expected_set"]) == ("new", "")
+    room.block("wrist", 4)
+    assert room.tracks() == {("cam", 40)} or room.session.snapshot() is None
+    changed_over(room, "cam", from_seq=4)
+    room.block("cam", 4)
+    assert room.tracks() == {("cam", 10), ("wrist", 10)}
+
+
+def test_a_set_of_another_training_is_refused_in_every_modality() -> None:
+    room = two_nodes()
+    room.describe("roof", modality="video", sha256="cc", set="other")
+    (event,) = room.said("event/refused/roof/mic")
+    assert event["expected_sha256"] is None
+
+
+def test_rows_of_two_encoders_never_stand_in_one_ring() -> None:
+    room = two_nodes()
+    for node in ("cam", "wrist"):
+        changed_over(room, node, from_seq=6)
+        for seq in (4, 5):  # of the old encoder, behind in the spool
+            room.block(node, seq)
+    assert room.session.snapshot() is None
+    for node in ("cam", "wrist"):
+        room.block(node, 6)
+        room.block(node, 1)  # sent again
+    assert room.tracks() == {("cam", 10), ("wrist", 10)}
+    assert [counts["lost"] for counts in room.session.facts()["streams"].values()] == [0, 0]  # type: ignore[attr-defined]
+
+
+def test_an_aggregator_that_comes_later_leaves_the_old_encoders_blocks_out() -> None:
+    room = Room()
+    for node in ("cam", "wrist"):
+        changed_over(room, node, from_seq=2)
+        for seq in range(4):
+            room.block(node, seq)
+    assert room.tracks() == {("cam", 20), ("wrist", 20)}
+
+
+def test_clocks_and_the_timeline_go_on_while_encoders_change() -> None:
+    room = two_nodes()
+    room.session.snapshot()
+    room.session.apply({"wrist": locked()}, now_s=0.0)
+    before = room.said("clock/wrist")[-1]
+    for node in ("cam", "wrist"):
+        changed_over(room, node, from_seq=4)
+    room.session.tell_clocks(now_s=1.0)
+    after = room.said("clock/wrist")[-1]
+    assert (after["status"], after["offset_s"]) == ("locked", before["offset_s"])
+    assert after["t_ref_ns"] == before["t_ref_ns"]
+
+
+def test_a_description_said_again_changes_nothing() -> None:
+    room = two_nodes()
+    room.describe("cam")
+    assert room.tracks() == {("cam", 40), ("wrist", 40)}
+
+
+def test_a_new_run_counts_its_blocks_from_its_own_beginning() -> None:
+    room = two_nodes()
+    changed_over(room, "wrist", from_seq=400)
+    room.state("wrist", "offline")
+    room.describe("wrist", boot_id=2, set="", from_seq=0)
+    room.block("wrist", 0, boot_id=2)
+    assert room.tracks() == {("cam", 40), ("wrist", 10)}

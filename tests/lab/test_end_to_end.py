@@ -43,6 +43,7 @@ class FirstColumns:
     """An encoder that passes the first features on: tests of the way need no trained one."""
 
     sha256 = "fa" * 32
+    encoder_set = "fa" * 8
 
     def push(self, hops: Hops) -> list[Hops]:
         return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]
