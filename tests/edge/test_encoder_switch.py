@@ -26,6 +26,8 @@ MODALITIES: dict[str, Modality] = {"mic": "audio", "log": "text"}
 class Rows:
     """An extractor whose samples are rows of features already."""
 
+    is_warm = True
+
     def push(self, sample: object) -> list[Hops]:
         assert isinstance(sample, Hops)
         return [sample]
