@@ -10,6 +10,7 @@ from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.manifest import StreamSpec
 from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing.spikes import SpikeFilter
 from coeval.relevance import RelevanceWatch
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.signals import SignalTrack
@@ -119,7 +120,7 @@ def track_from(
     if video is not None:
         signals = motion_signals(video)
     elif readings:
-        signals = reading_signals(readings)
+        signals = reading_signals(readings, preprocessing)
     return StreamTrack(
         node=node,
         stream=stream,
@@ -175,10 +176,16 @@ def motion_signals(features: VideoFeatures) -> SignalTrack | None:
     return SignalTrack(t_node_ns=middles, values=motion.rates.astype(np.float64))
 
 
-def reading_signals(readings: list[MetadataBlock]) -> SignalTrack | None:
-    """Numeric channels as they were read, gaps held."""
+def reading_signals(
+    readings: list[MetadataBlock], preprocessing: Preprocessing
+) -> SignalTrack | None:
+    """Numeric channels as they were read, gaps held and spikes taken out."""
     times = np.concatenate([block.t_node_ns for block in readings])
-    values = np.concatenate([block.values for block in readings])
+    values = hold_missing(np.concatenate([block.values for block in readings]))
     if len(times) < LEAST_SIGNAL_ROWS:
         return None
-    return SignalTrack(t_node_ns=times, values=hold_missing(values))
+    if preprocessing.spikes:
+        spikes = SpikeFilter(values.shape[1])
+        _, cleaned = spikes.push(times, values)
+        values = np.concatenate([cleaned, spikes.flush()[1]])
+    return SignalTrack(t_node_ns=times, values=values)

@@ -71,16 +71,17 @@ class SpikeFilter:
         is_spike = np.abs(after - before) <= LARGEST_RETURN * off
         is_spike &= (here > before) == (here > after)
         is_spike &= (times[2:] - times[:-2] <= 2 * LONGEST_STEP_NS)[:, None]
-        candidates = np.flatnonzero((is_spike & (off > 0)).any(axis=1))
-        if not len(candidates):
+        reading, channel = np.nonzero(is_spike & (off > 0))
+        if not len(reading):
             return raw
-        # Steps before the candidate: those kept, then those of this block.
+        # Steps before each candidate: those kept, then those of this block.
         steps = np.concatenate([self._steps, np.abs(np.diff(raw, axis=0))])
-        windows = steps[candidates[:, None] + np.arange(WINDOW)]
-        typical = np.median(windows, axis=1)  # NaN until the window is full: nothing exceeds it
-        found = is_spike[candidates]
-        found &= (typical > 0) & (off[candidates] > LEAST_TIMES_TYPICAL * typical)
+        window = steps[reading[:, None] + np.arange(WINDOW), channel[:, None]]
+        # More than half below the limit, and above 0: so is the median. NaN is neither.
+        limit = off[reading, channel][:, None] / LEAST_TIMES_TYPICAL
+        is_far = np.count_nonzero(window < limit, axis=1) > WINDOW // 2
+        is_far &= np.count_nonzero(window > 0, axis=1) > WINDOW // 2
+        reading, channel = reading[is_far], channel[is_far]
         cleaned = raw.copy()
-        inner = cleaned[1:-1]
-        inner[candidates] = np.where(found, 0.5 * (before + after)[candidates], inner[candidates])
+        cleaned[reading + 1, channel] = 0.5 * (before + after)[reading, channel]
         return cleaned
