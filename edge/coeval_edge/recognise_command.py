@@ -1,0 +1,153 @@
+"""`coeval recognise`: what an unlabelled file, port, topic or pipe is."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from coeval.broker_address import DEFAULT_BROKER
+from coeval.errors import BadConfig, BadRecording
+from coeval.recognition import Recognition, recognise_lines
+from coeval_edge.recognise import READ_BYTES, recognise_bytes, recognise_file
+
+BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 4800)
+"""Speeds that are tried one after the other, the most usual first."""
+ENOUGH_LINES = 400
+
+
+def recognise(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Files, folders of pictures, or - for stdin."),
+    ] = None,
+    serial: Annotated[str | None, typer.Option(help="Serial port to listen to.")] = None,
+    baud: Annotated[
+        int | None, typer.Option(help="Its speed; default: the usual ones are tried.")
+    ] = None,
+    mqtt: Annotated[str | None, typer.Option(help="MQTT topic to listen to.")] = None,
+    broker: Annotated[str, typer.Option(help="Its broker.")] = DEFAULT_BROKER,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=600, help="How long to listen to a port or topic.")
+    ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
+) -> None:
+    """Tell what a stream is by its content: modality, format, sensors, units, time.
+
+    Names are not looked at. What is not sure is said to be unsure, and ends with exit code 1.
+    """
+    if sum((bool(paths), serial is not None, mqtt is not None)) != 1:
+        raise BadConfig(
+            "say what to look at: PATH, --serial PORT or --mqtt TOPIC, one kind of them"
+        )
+    found = dict(_answers(paths or [], serial, baud, mqtt, broker, seconds))
+    if as_json:
+        told = {name: [one.describe() for one in answers] for name, answers in found.items()}
+        typer.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        for name, answers in found.items():
+            for one in answers:
+                print_answer(name, one)
+    if any(one.modality is None for answers in found.values() for one in answers):
+        raise typer.Exit(1)
+
+
+def _answers(
+    paths: list[str],
+    serial: str | None,
+    baud: int | None,
+    mqtt: str | None,
+    broker: str,
+    seconds: float,
+) -> Iterator[tuple[str, list[Recognition]]]:
+    """What each source is, by its name."""
+    for path in paths:
+        if path == "-":
+            data = sys.stdin.buffer.read(READ_BYTES)
+            yield path, recognise_bytes(data, is_whole=len(data) < READ_BYTES)
+        elif not Path(path).exists():
+            raise BadRecording(f"{path}: no such file")
+        else:
+            yield path, recognise_file(Path(path))
+    if serial is not None:
+        yield serial, [recognise_port(serial, baud=baud, seconds=seconds)]
+    if mqtt is not None:
+        yield mqtt, [recognise_topic(mqtt, broker=broker, seconds=seconds)]
+
+
+def recognise_port(port: str, *, baud: int | None, seconds: float) -> Recognition:
+    """What a serial port's device prints, at the first speed at which it prints text.
+
+    Raises:
+        SourceUnusable: the port cannot be opened, or is lost.
+    """
+    from coeval_edge.sources.serial_port import SerialLines  # pyserial: only where it is wanted
+
+    answer = recognise_lines([])
+    for speed in BAUDS if baud is None else (baud,):
+        source = SerialLines(port, baud=speed)
+        lines: list[str] = []
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s and len(lines) < ENOUGH_LINES and not source.is_garbage:
+            lines += [line for line, _ in source.read(0.2)]
+        source.close()
+        # The first line began before anybody listened.
+        answer = recognise_lines(lines[1:] or lines)
+        if answer.modality is not None:
+            break
+        if not source.num_bytes:
+            break  # silent at one speed, silent at all
+    return answer
+
+
+def recognise_topic(topic: str, *, broker: str, seconds: float) -> Recognition:
+    """What is said on an MQTT topic."""
+    from coeval.samples import TextLine
+    from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
+
+    source = MqttTopic(MqttTopicConfig(topic=topic, broker=broker, modality="text"))
+    lines: list[str] = []
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s and len(lines) < ENOUGH_LINES:
+        lines += [said.text for said in source.read(0.2) if isinstance(said, TextLine)]
+    source.close()
+    return recognise_lines(lines)
+
+
+def print_answer(name: str, found: Recognition) -> None:
+    """An answer for people."""
+    console = Console()
+    what = found.modality or "unsure"
+    sure = f" ({found.confidence:.0%})" if found.modality else ""
+    console.print(
+        f"{name}: {what}{sure}, {found.format}", markup=False, highlight=False, soft_wrap=True
+    )
+    console.print(f"  {found.why}", markup=False, highlight=False, soft_wrap=True)
+    if found.time is not None:
+        rate = "" if found.time.rate_hz is None else f", {found.time.rate_hz:.6g} Hz"
+        unit = found.time.unit or "unit unsure"
+        console.print(
+            f"  time: {found.time.column} ({unit}{rate})",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    if not found.channels:
+        return
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("columns", "sensor", "units", "sure", "because"):
+        table.add_column(heading)
+    for channel in found.channels:
+        table.add_row(
+            ", ".join(channel.columns).replace("[", "\\["),
+            channel.kind or "unsure",
+            channel.units or "–",
+            f"{channel.confidence:.0%}" if channel.kind else "–",
+            channel.why,
+        )
+    console.print(table)
