@@ -19,6 +19,7 @@ from coeval.errors import BadConfig, CoevalError, EncoderMismatch
 from coeval.topics import Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
+from coeval_aggregator.store.config import StoreConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
 from coeval_edge.node import Node
@@ -157,7 +158,12 @@ def stage(kind: Kind, recording: Path, tmp_path: Path) -> Iterator[Stage]:
 def test_nodes_switch_under_way_and_the_aggregator_goes_over_with_them(stage: Stage) -> None:
     with ExitStack() as stack:
         aggregator = Aggregator(
-            AggregatorConfig(session="s", broker=stage.broker.url, reference="left")
+            AggregatorConfig(
+                session="s",
+                broker=stage.broker.url,
+                reference="left",
+                store=StoreConfig(url="none"),
+            )
         )
         stop = threading.Event()
         thread = threading.Thread(target=aggregator.run, args=(stop,))
@@ -174,7 +180,7 @@ def test_nodes_switch_under_way_and_the_aggregator_goes_over_with_them(stage: St
         wait_until(lambda: stage.events("left") == [("switched", "a1")], "the event")
 
         def is_joined() -> bool:
-            streams: dict[str, Any] = aggregator.session.facts()["streams"]  # type: ignore[assignment]
+            streams: dict[str, Any] = aggregator.sessions["s"].facts()["streams"]  # type: ignore[assignment]
             return len(streams) == 2 and not any(s["refused"] for s in streams.values())
 
         wait_until(is_joined, "the aggregator to use both")
