@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coeval import lag
-from coeval_training.losses import forgetting, highpass, lag_loss, lag_scores
+from coeval_training.losses import forgetting, highpass, lag_loss, lag_scores, spectrum
 
 torch.set_num_threads(1)
 
@@ -32,6 +32,10 @@ def smooth_pair(true_lag: float, *, seed: int = 0, hops: int = 256) -> tuple[Ten
     return at(index + np.zeros((1, 16))), at(index - true_lag + np.zeros((1, 16)))
 
 
+def scores_of(a: Tensor, b: Tensor) -> Tensor:
+    return lag_scores(spectrum(highpass(a)), spectrum(highpass(b)), max_lag=MAX_LAG)
+
+
 def one(value: float) -> Tensor:
     return torch.tensor([value])
 
@@ -45,7 +49,7 @@ def test_the_highpass_is_the_one_of_the_correlator(hops: int) -> None:
 
 def test_scores_are_the_products_of_the_rows_a_lag_apart() -> None:
     a, b = random(2, 60, 16), random(2, 60, 16, seed=1)
-    scores = lag_scores(a, b, max_lag=MAX_LAG)
+    scores = lag_scores(spectrum(a), spectrum(b), max_lag=MAX_LAG)
     assert scores.shape == (2, 2 * MAX_LAG + 1)
     for k in (-MAX_LAG, -7, 0, 1, MAX_LAG):
         early, late = max(0, -k), max(0, k)
@@ -58,7 +62,7 @@ def test_scores_are_the_products_of_the_rows_a_lag_apart() -> None:
 @pytest.mark.parametrize("true_lag", [-9, 0, 13])
 def test_scores_peak_where_the_correlator_peaks(true_lag: int) -> None:
     a, b = smooth_pair(true_lag)
-    mine = int(lag_scores(a, b, max_lag=MAX_LAG).argmax()) - MAX_LAG
+    mine = int(lag_scores(spectrum(a), spectrum(b), max_lag=MAX_LAG).argmax()) - MAX_LAG
     (scores,) = lag.window_scores(
         lag.DenseStream(first_hop=0, rows=a[0].numpy()),
         lag.DenseStream(first_hop=0, rows=b[0].numpy()),
@@ -68,6 +72,16 @@ def test_scores_peak_where_the_correlator_peaks(true_lag: int) -> None:
     )
     assert mine == true_lag
     assert int(scores.argmax()) / lag.STEPS_PER_HOP - MAX_LAG == true_lag
+
+
+@pytest.mark.parametrize("true_lag", [-9.25, 0.5, 13.75])
+def test_scores_between_hops_peak_at_the_fractional_lag(true_lag: float) -> None:
+    spectra = [spectrum(highpass(rows)) for rows in smooth_pair(true_lag)]
+    fine = lag_scores(*spectra, max_lag=MAX_LAG, per_hop=4)
+    torch.testing.assert_close(
+        fine[:, ::4], lag_scores(*spectra, max_lag=MAX_LAG), rtol=1e-3, atol=1e-3
+    )
+    assert int(fine.argmax()) / 4 - MAX_LAG == pytest.approx(true_lag, abs=0.25)
 
 
 @pytest.mark.parametrize("true_lag", [-17.25, -0.5, 0.0, 6.8, 23.9])
@@ -90,7 +104,7 @@ def test_the_scores_of_least_loss_have_the_true_fractional_lag_as_their_mean(
 @pytest.mark.parametrize("true_lag", [-11.6, -0.3, 4.5])
 def test_the_loss_of_a_pair_is_least_at_the_hop_nearest_its_true_lag(true_lag: float) -> None:
     a, b = smooth_pair(true_lag)
-    scores = lag_scores(highpass(a), highpass(b), max_lag=MAX_LAG)
+    scores = scores_of(a, b)
     claimed = torch.arange(-20.0, 20.0, 0.1)  # between hops the loss is a straight line
     losses = lag_loss(
         scores.expand(len(claimed), -1), torch.zeros(len(claimed), 2 * MAX_LAG + 1), claimed
@@ -133,7 +147,7 @@ def test_a_wrong_partner_that_scores_high_costs_and_is_pushed_down() -> None:
 def test_an_absent_stream_neither_costs_more_than_chance_nor_breaks_the_gradient() -> None:
     a = random(1, 128, 16).requires_grad_()
     absent = torch.zeros(1, 128, 16)
-    scores = lag_scores(highpass(a), highpass(absent), max_lag=MAX_LAG)
+    scores = scores_of(a, absent)
     loss = lag_loss(scores, scores, one(1.5))
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(np.log(4 * MAX_LAG + 2), rel=1e-5)
@@ -149,7 +163,7 @@ def test_the_gradient_reaches_both_streams_and_descending_it_finds_the_lag() -> 
     optimiser = torch.optim.Adam([a, b], lr=0.02)
     for _ in range(20):
         optimiser.zero_grad()
-        scores = lag_scores(highpass(a), highpass(b), max_lag=MAX_LAG)
+        scores = scores_of(a, b)
         lag_loss(scores, wrong, one(5.0)).sum().backward()  # type: ignore[no-untyped-call]
         assert all(x.grad is not None and float(x.grad.abs().sum()) > 0 for x in (a, b))
         optimiser.step()

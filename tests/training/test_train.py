@@ -2,6 +2,9 @@
 
 import functools
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,15 @@ from coeval_training.material import (
     read_recordings,
     recording_rows,
 )
-from coeval_training.train import PAIRS, Encoders, TrainConfig, pair_losses, to_tensors, train
+from coeval_training.train import (
+    PAIRS,
+    Encoders,
+    TrainConfig,
+    correspondence,
+    pair_losses,
+    to_tensors,
+    train,
+)
 
 torch.set_num_threads(1)
 
@@ -37,8 +48,8 @@ TINY: dict[str, Any] = {
     "num_validation": 2,
     "scenes_per_step": 4,
     "crop_hops": 64,
-    "long_crop_hops": 96,
     "longest_shift_hops": 16,
+    "longest_lag_hops": 32,
 }
 PERMISSIVE = ("MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "CC BY 4.0", "CC0")
 CPU = torch.device("cpu")
@@ -69,14 +80,23 @@ def made_scenes(folder: Path, seeds: range, **how: object) -> list[Rows]:
 def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "make_scenes", made_scenes)
     monkeypatch.setattr(training, "STEPS_PER_CHECKPOINT", 2)
+    monkeypatch.setattr(training, "WATCHED_SHIFT_HOPS", 16)
 
 
-def tiny_run(folder: Path, *, stop_after: int | None = None, **changed: Any) -> Path:
-    """A run of a few steps; may be interrupted like by Ctrl-C."""
+def tiny_run(
+    folder: Path,
+    *,
+    stop_after: int | None = None,
+    killed_after: int | None = None,
+    **changed: Any,
+) -> Path:
+    """A run of a few steps; may be interrupted like by Ctrl-C, or killed."""
 
-    def progress(share: float) -> None:
+    def progress(share: float, _: float) -> None:
         if stop_after is not None and share * config.steps > stop_after:
             raise KeyboardInterrupt
+        if killed_after is not None and share * config.steps > killed_after:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     config = TrainConfig(**(TINY | {"steps": 4} | changed))
     return train(
@@ -122,6 +142,19 @@ def test_an_interrupted_run_goes_on_exactly_where_it_was(tmp_path: Path) -> None
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "part")]
     assert logs[0] == logs[1]
     assert [json.loads(line)["step"] for line in logs[0].splitlines()] == [2, 4, 5]
+
+
+@pytest.mark.usefixtures("no_rendering")
+def test_a_run_killed_outright_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    whole = tiny_run(tmp_path / "whole", steps=5)
+    doomed = multiprocessing.get_context("fork").Process(
+        target=tiny_run, args=(tmp_path / "part",), kwargs={"steps": 5, "killed_after": 3}
+    )
+    doomed.start()
+    doomed.join(timeout=120)
+    assert doomed.exitcode == -signal.SIGKILL
+    assert read_checkpoint(tmp_path / "part" / "checkpoint.pt")["step"] == 2
+    assert same(weights(whole), weights(tiny_run(tmp_path / "part", steps=5)))
 
 
 @pytest.mark.usefixtures("no_rendering")
@@ -228,13 +261,34 @@ def test_noise_falls_on_what_is_there_and_never_on_the_coverage() -> None:
         context_hops=CONTEXT_HOPS,
         longest_shift_hops=0,
     )
-    clean = to_tensors(batch, CPU, np.random.default_rng(1), 0.0)
-    noisy = to_tensors(batch, CPU, np.random.default_rng(1), 0.1)
+    clean = to_tensors(batch, CPU, np.random.default_rng(1))
+    noisy = to_tensors(batch, CPU, np.random.default_rng(1), noise=0.1, columns=0.2)
     for slot in SLOTS:
         assert torch.equal(clean[slot], torch.from_numpy(batch.rows[slot]))
         assert torch.equal(clean[slot][..., -1], noisy[slot][..., -1])
         assert torch.equal(noisy[slot] != 0, clean[slot] != 0)
         assert not torch.equal(noisy[slot], clean[slot])
+
+
+@pytest.mark.usefixtures("no_rendering")
+def test_a_term_of_weight_zero_is_not_trained(tmp_path: Path) -> None:
+    decoder = "of.audio.decoder.0.weight"
+    both, matched, forgotten = (
+        weights(tiny_run(tmp_path / name, steps=2, **changed))
+        for name, changed in (
+            ("both", {}),
+            ("autoencoder-only", {"correspondence_weight": 0.0}),
+            ("no-autoencoder", {"forgetting_weight": 0.0}),
+        )
+    )
+    assert not same(both, matched)
+    assert not torch.equal(both[decoder], forgotten[decoder])
+
+
+def test_pairs_with_stills_weigh_what_the_configuration_says() -> None:
+    losses = {("imu", "audio"): torch.tensor(2.0), ("imu", "stills"): torch.tensor(5.0)}
+    assert float(correspondence(losses, stills_weight=1.0)) == pytest.approx(3.5)
+    assert float(correspondence(losses, stills_weight=0.5)) == pytest.approx(3.0)
 
 
 def test_slots_of_one_modality_share_their_encoder() -> None:
@@ -248,11 +302,17 @@ def test_slots_of_one_modality_share_their_encoder() -> None:
     ("changed", "message"),
     [
         ({"crop_hops": 100}, "crop_hops must be a multiple of 32, got 100"),
-        ({"long_crop_hops": 0}, "long_crop_hops must be a multiple of 32, got 0"),
-        ({"long_crop_hops": 736}, r"long_crop_hops must be at least crop_hops \(768\), got 736"),
-        ({"scenes_per_step": 3}, "scenes_per_step must be 4 or more, got 3"),
-        ({"num_scenes": 7}, r"num_scenes must be at least scenes_per_step \(8\), got 7"),
+        (
+            {"longest_lag_hops": 384},
+            r"longest_lag_hops must be between 0 and crop_hops \(384\), got 384",
+        ),
+        ({"scenes_per_step": 3}, "scenes_per_step must be more than 3, .*, got 3"),
+        ({"num_scenes": 15}, r"num_scenes must be at least scenes_per_step \(16\), got 15"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
+        (
+            {"correspondence_weight": 0.0, "forgetting_weight": 0.0},
+            "correspondence_weight and forgetting_weight are both 0",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_trained_is_refused_by_its_key(
@@ -365,10 +425,10 @@ def test_the_command_trains_and_draws_the_curves(
     tiny = functools.partial(TrainConfig, **{k: v for k, v in TINY.items() if k != "num_scenes"})
     monkeypatch.setattr(train_command, "TrainConfig", tiny)
     arguments = ("--out", tmp_path / "run", "--recordings", recordings, "--steps", 2)
-    assert end_of_command(monkeypatch, *arguments, "--scenes", 8) == 0
+    assert end_of_command(monkeypatch, *arguments, "--scenes", 16) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "8 generated scenes, 1 real recordings" in captured.err
+    assert "16 generated scenes, 1 real recordings" in captured.err
     assert "next: coeval export-encoders" in captured.err
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 2

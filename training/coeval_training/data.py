@@ -17,6 +17,7 @@ import numpy as np
 
 from coeval.features import DIMS, feature_spec, make_extractor
 from coeval.hops import HOP_NS, Hops, join
+from coeval.lag import WARM_UP_HOPS
 from coeval.preprocessing import STEPS, Preprocessing
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NodeNs
@@ -132,10 +133,14 @@ def scene_file(folder: Path, seed: int, duration_s: float) -> Path:
 
 
 def make_scene_file(folder: Path, seed: int, duration_s: float) -> Path:
-    """Render one scene and keep its rows; a file that is there is left alone."""
+    """Render one scene and keep its rows; a file that is there is left alone.
+
+    Scenes to train on are varied, those to watch progress on are as they come.
+    """
     path = scene_file(folder, seed, duration_s)
     if not path.exists():
-        rows = scene_rows(generate_scene(seed, duration_s=duration_s), seed)
+        scene = generate_scene(seed, duration_s=duration_s)
+        rows = scene_rows(scene, seed, varied=seed < FIRST_WATCHED_SEED)
         arrays = {f"{slot}.rows": stream.rows.astype(np.float16) for slot, stream in rows.items()}
         starts = {f"{slot}.start": np.array(stream.start_hops) for slot, stream in rows.items()}
         partial = path.with_name(f".{path.stem}-{os.getpid()}.npz")
@@ -199,7 +204,11 @@ def draw_batch(
     context_hops: int,
     longest_shift_hops: int,
 ) -> Batch:
-    """Crops at random times: the streams of one scene start up to the longest shift apart."""
+    """Crops at random times: the streams of one scene start up to the longest shift apart.
+
+    The beginning of a scene is left out where there is enough without it: all streams begin
+    together, which would be learnt in place of what they show.
+    """
     num_scenes = len(chosen)
     shape = (num_scenes, context_hops + crop_hops)
     rows = {slot: np.zeros((*shape, DIMS[kind]), np.float32) for slot, kind in SLOTS.items()}
@@ -207,7 +216,8 @@ def draw_batch(
     present = {slot: np.zeros(num_scenes, np.bool_) for slot in SLOTS}
     for b, scene in enumerate(chosen):
         length = max(len(stream.rows) for stream in scene.values())
-        base = int(rng.integers(0, max(length - crop_hops - longest_shift_hops, 0) + 1))
+        latest = max(length - crop_hops - longest_shift_hops, 0)
+        base = int(rng.integers(min(context_hops + WARM_UP_HOPS, latest), latest + 1))
         for slot, stream in scene.items():
             start = base + int(rng.integers(0, longest_shift_hops + 1))
             low, high = start - context_hops, start + crop_hops

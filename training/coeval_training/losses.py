@@ -21,16 +21,28 @@ def highpass(embeddings_BTE: Tensor) -> Tensor:
     return (x - mean).transpose(1, 2)
 
 
-def lag_scores(a_BTE: Tensor, b_BTE: Tensor, *, max_lag: int) -> Tensor:
-    """Cross-correlation at lags −max_lag…max_lag, shape (B, 2·max_lag + 1).
+def spectrum(embeddings_BTE: Tensor) -> Tensor:
+    """Spectrum of embeddings, padded to twice their length, shape (B, E, T + 1)."""
+    size = 2 * embeddings_BTE.shape[1]
+    spectrum_BEF: Tensor = torch.fft.rfft(embeddings_BTE.transpose(1, 2).contiguous(), size)
+    return spectrum_BEF
+
+
+def lag_scores(a_BEF: Tensor, b_BEF: Tensor, *, max_lag: int, per_hop: int = 1) -> Tensor:
+    """Cross-correlation at lags −max_lag…max_lag, shape (B, 2·per_hop·max_lag + 1).
 
     A positive lag means that b shows the content later than a.
+
+    Args:
+        a_BEF: spectrum of the first embeddings.
+        b_BEF: spectrum of the second.
+        max_lag: longest lag in hops.
+        per_hop: scores a hop, interpolated band-limited.
     """
-    T = a_BTE.shape[1]
-    size = 2 * T
-    spectrum = torch.fft.rfft(a_BTE, size, dim=1).conj() * torch.fft.rfft(b_BTE, size, dim=1)
-    correlation = torch.fft.irfft(spectrum.sum(-1), size, dim=1)
-    return torch.cat([correlation[:, -max_lag:], correlation[:, : max_lag + 1]], dim=1)
+    size = 2 * (a_BEF.shape[-1] - 1) * per_hop
+    correlation = per_hop * torch.fft.irfft((a_BEF.conj() * b_BEF).sum(1), size)
+    reach = max_lag * per_hop
+    return torch.cat([correlation[:, -reach:], correlation[:, : reach + 1]], dim=1)
 
 
 def lag_loss(scores_BL: Tensor, wrong_BL: Tensor, true_lag_B: Tensor) -> Tensor:

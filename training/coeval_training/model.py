@@ -17,23 +17,30 @@ from coeval_edge.encoder import CONTEXT_HOPS
 HIDDEN = 48
 DILATIONS = (1, 2, 4, 8)
 ATTENTION_HOPS = 32
-HEADS = 4
+HEADS = 2
+DROPOUT = 0.1
 
 
 class CausalBlock(nn.Module):
-    """Residual dilated convolution that sees only the past."""
+    """Residual dilated convolution over three hops that sees only the past.
+
+    Written as one matrix product, which a CPU computes faster than a narrow convolution.
+    """
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
-        self.reach = 2 * dilation
+        self.dilation = dilation
         self.norm = nn.LayerNorm(HIDDEN)
-        self.mix = nn.Conv1d(HIDDEN, HIDDEN, 3, dilation=dilation)
+        self.mix = nn.Linear(3 * HIDDEN, HIDDEN)
+        self.dropout = nn.Dropout(DROPOUT)
         self.out = nn.Linear(HIDDEN, HIDDEN)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Shape kept."""
-        h = functional.pad(self.norm(x_BTD).transpose(1, 2), (self.reach, 0))
-        mixed: Tensor = x_BTD + self.out(functional.gelu(self.mix(h).transpose(1, 2)))
+        T, d = x_BTD.shape[1], self.dilation
+        h = functional.pad(self.norm(x_BTD), (0, 0, 2 * d, 0))
+        h = torch.cat([h[:, :T], h[:, d : d + T], h[:, 2 * d :]], dim=-1)
+        mixed: Tensor = x_BTD + self.out(self.dropout(functional.gelu(self.mix(h))))
         return mixed
 
 
@@ -64,7 +71,7 @@ class LocalAttention(nn.Module):
         k = torch.cat([torch.cat([before, k[:, :-1]], 1), k], dim=3)
         v = torch.cat([torch.cat([before, v[:, :-1]], 1), v], dim=3)
         bias = self.age_bias.index_select(1, self.age.flatten()).reshape(HEADS, *self.age.shape)
-        scores = q @ k.transpose(-1, -2) * width**-0.5 + self.mask + bias
+        scores = (q * width**-0.5) @ k.transpose(-1, -2) + (self.mask + bias)
         seen = (scores.softmax(-1) @ v).permute(0, 1, 3, 2, 4).reshape(B, T, HIDDEN)
         attended: Tensor = x_BTD + self.out(seen)
         return attended

@@ -26,10 +26,16 @@ def train(
         typer.Option(help="Folder of real recordings; those named in material.py are used."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = DEFAULTS.steps,
-    scenes: Annotated[int, typer.Option(min=8, help="Generated scenes.")] = DEFAULTS.num_scenes,
+    scenes: Annotated[int, typer.Option(min=16, help="Generated scenes.")] = DEFAULTS.num_scenes,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of weights, crops and order.")
     ] = DEFAULTS.seed,
+    correspondence_weight: Annotated[
+        float, typer.Option(min=0.0, help="Of the lag loss; 0: autoencoders alone.")
+    ] = DEFAULTS.correspondence_weight,
+    forgetting_weight: Annotated[
+        float, typer.Option(min=0.0, help="Of the autoencoder term; 0: without it.")
+    ] = DEFAULTS.forgetting_weight,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that render scenes.")
     ] = os.cpu_count() or 1,
@@ -48,16 +54,25 @@ def train(
         BarColumn(),
         "{task.percentage:>3.0f}%",
         TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("train", total=1.0)
+        task = bar.add_task("train", total=1.0, state="rendering scenes")
         checkpoint = run_training(
-            TrainConfig(steps=steps, num_scenes=scenes, seed=seed),
+            TrainConfig(
+                steps=steps,
+                num_scenes=scenes,
+                seed=seed,
+                correspondence_weight=correspondence_weight,
+                forgetting_weight=forgetting_weight,
+            ),
             out,
             recordings_folder=recordings,
             workers=workers,
             say=lambda line: bar.console.print(line, highlight=False),
-            progress=lambda share: bar.update(task, completed=share),
+            progress=lambda share, loss: bar.update(
+                task, completed=share, state=f"loss {loss:.2f}"
+            ),
         )
     console.print(f"checkpoint: {checkpoint}; curves: {plot_curves(out)}")
     console.print("next: coeval export-encoders")
