@@ -39,7 +39,8 @@ IDS = re.compile(
 )
 INVISIBLE = {"Cc": " ", "Cf": "", "Cs": ""}
 """Control characters, joiners and marks of direction, halves of characters, by category."""
-NUMBERS = re.compile(r"\d+(?:[.,:]\d+)*")
+NUMBERS = re.compile(r"(?<![^\W_])\d+(?:[.,:]\d+)*")
+"""Numbers, also with a unit behind; after letters they belong to a name ("speaker MEE009")."""
 
 
 def clean_line(text: str) -> str:

@@ -18,6 +18,8 @@ LEAST_TIMES_TYPICAL = 15.0
 """How many typical steps a reading must lie off: of Gaussian noise one in 10²⁰ does."""
 LARGEST_RETURN = 0.1
 """Share of the excursion by which its two neighbours may differ."""
+LARGEST_APPROACH = 0.25
+"""Share of the excursion that the step before it may have."""
 LONGEST_STEP_NS = NS_PER_S // 4
 """Readings further apart belong to a slow meter."""
 
@@ -80,6 +82,8 @@ class SpikeFilter:
         # More than half below the limit, and above 0: so is the median. NaN is neither.
         limit = off[reading, channel][:, None] / LEAST_TIMES_TYPICAL
         is_far = np.count_nonzero(window < limit, axis=1) > WINDOW // 2
+        # A peak of something fast is approached in large steps; a spike comes from nowhere.
+        is_far &= window[:, -1] <= LARGEST_APPROACH * off[reading, channel]
         is_far &= np.count_nonzero(window > 0, axis=1) > WINDOW // 2
         reading, channel = reading[is_far], channel[is_far]
         cleaned = raw.copy()
