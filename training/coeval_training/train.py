@@ -39,7 +39,7 @@ from coeval_training.model import ATTENTION_HOPS, Encoder
 from coeval_training.out_folder import make_out_folder
 
 PAIRS = tuple(itertools.combinations(SLOTS, 2))
-STEPS_PER_CHECKPOINT = 100
+STEPS_PER_CHECKPOINT = 200
 """How often progress is measured and kept."""
 WATCHED_S = 80.0
 """Length of a watched scene …"""
@@ -64,7 +64,7 @@ class TrainConfig:
 
     seed: int = 1
     """Seeds weights, crops and order."""
-    num_scenes: int = 2400
+    num_scenes: int = 2000
     """Generated scenes to train on (seeds 0 …): many short ones. Sixty scenes of 120 s are learnt
     by heart; the same minutes as 240 of 30 s find 8 more of 100 new pairs, in a third of the steps
     (2026-11-25)."""
@@ -72,7 +72,7 @@ class TrainConfig:
     """Generated scenes to watch progress on (seeds from FIRST_WATCHED_SEED)."""
     scene_s: float = 40.0
     """Length of a generated scene."""
-    steps: int = 4000
+    steps: int = 3600
     """Optimiser steps."""
     scenes_per_step: int = 16
     """Scenes in a batch."""
