@@ -31,6 +31,8 @@ class EncoderSwitch:
         config: NodeConfig,
         pipelines: Mapping[str, StreamPipeline],
         modalities: Mapping[str, Modality],
+        *,
+        possible: frozenset[Modality] = frozenset(),
     ) -> None:
         """Use the last good set, where one was accepted before.
 
@@ -38,6 +40,7 @@ class EncoderSwitch:
             config: of a node that accepts models.
             pipelines: by stream, with the installed encoders.
             modalities: by stream.
+            possible: modalities of streams of which it is not known yet what they are.
 
         Raises:
             BadConfig: the model folder cannot be used.
@@ -46,7 +49,9 @@ class EncoderSwitch:
         self._pipelines, self._modalities = pipelines, modalities
         self._open = partial(_open, config)
         self._exchange = ModelExchange(
-            ModelStore(config.model_folder), set(modalities.values()), open_encoder=self._open
+            ModelStore(config.model_folder),
+            possible.union(modalities.values()),
+            open_encoder=self._open,
         )
         self._config = config
         self._messages: queue.SimpleQueue[tuple[tuple[str, ...], bytes]] = queue.SimpleQueue()
@@ -57,6 +62,15 @@ class EncoderSwitch:
     def put(self, names: tuple[str, ...], payload: bytes) -> None:
         """Take what was said below `model/`; called from the publisher's thread."""
         self._messages.put((names, payload))
+
+    def meet(self, stream: str) -> None:
+        """Give a stream that was not known before the encoder that is in use."""
+        models, told = self._exchange.open_current()
+        self._untold += told
+        modality = self._modalities[stream]
+        if modality in models:
+            encoder = self._open(models[modality], modality, f"{modality} of the session")
+            self._pipelines[stream].use(encoder, is_new=False)
 
     @property
     def wanted(self) -> frozenset[str]:

@@ -6,14 +6,15 @@ A source that is lost is opened again; what it says goes to the log when it chan
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from coeval.errors import BadConfig
 from coeval.evidence_wire import TimeSample
 from coeval.manifest import StreamSpec
 from coeval.pulse_names import PulseNames
+from coeval.recognition import Recognition
 from coeval.samples import Modality, Sample
 from coeval.topics import check_id
 from coeval_edge.kernel_clocks import read_node_clock
@@ -58,6 +59,19 @@ class HasUnits(Protocol):
 
     units: Mapping[str, str]
     """By channel, in order."""
+
+
+@runtime_checkable
+class Recognises(Protocol):
+    """A source that finds out what it is."""
+
+    @property
+    def modality(self) -> Modality | None:
+        """What it is read as; None: not known yet."""
+
+    @property
+    def recognition(self) -> Recognition | None:
+        """What it was found to be, where nobody said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +127,18 @@ class SourcesConfig:
 
     def openers(
         self, links: ClockLinks
-    ) -> Iterator[tuple[str, Modality, Callable[[], LiveSource]]]:
-        """Name and modality of every stream, and what opens its source."""
+    ) -> Iterator[tuple[str, Modality | None, Callable[[], LiveSource]]]:
+        """Name and modality of every stream (None: its first lines tell), and what opens it."""
         for name, tail in self.file.items():
-            yield name, tail.modality, partial(FileTail, tail)
+            yield name, tail.modality, partial(opened_lines, FileTail, tail)
         for name, sensor in self.iio.items():
             yield name, "metadata", partial(open_iio, sensor)
         for name, journal in self.journal.items():
             yield name, journal.modality, partial(JournalSource, journal)
         for name, topic in self.mqtt.items():
-            yield name, topic.modality, partial(MqttTopic, topic)
+            yield name, topic.modality, partial(opened_lines, MqttTopic, topic)
         for name, port in self.serial.items():
-            yield name, port.modality, partial(SerialPort, port)
+            yield name, port.modality, partial(opened_lines, SerialPort, port)
         for name, camera in self.camera.items():
             yield name, camera.modality, partial(open_camera, camera)
         for name, pi_camera in self.pi_camera.items():
@@ -142,6 +156,27 @@ class SourcesConfig:
             yield name, probe.stream_modality, partial(ProbeSource, probe, shared[probe.port])
 
 
+def opened_lines(
+    kind: Callable[[Any], LiveSource], config: Any, known: Modality | None = None
+) -> LiveSource:
+    """A source of lines, read as what it was found to be before, where that is known."""
+    return kind(config if known is None else replace(config, modality=known))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStream:
+    """A stream and its source."""
+
+    name: str
+    """The stream's id."""
+    modality: Modality | None
+    """What it is; None: its first lines tell."""
+    source: LiveSource
+    """What it is read from."""
+    opener: Callable[..., LiveSource]
+    """Opens it again."""
+
+
 class LiveStreams:
     """Reads all sources until told to stop."""
 
@@ -154,21 +189,42 @@ class LiveStreams:
             SourceUnusable: one of its kinds, with what to do.
         """
         self._node = node
-        self._sources: list[tuple[StreamSpec, LiveSource, Callable[[], LiveSource]]] = []
+        self._streams: list[OpenStream] = []
+        self._recognised: dict[str, Recognition] = {}
         try:
             for name, modality, opener in config.openers(links or ClockLinks()):
-                source = opener()
-                units = source.units if isinstance(source, HasUnits) else None
-                spec = StreamSpec(id=name, node=node, modality=modality, file="", units=units)
-                self._sources.append((spec, source, opener))
+                self._streams.append(
+                    OpenStream(name=name, modality=modality, source=opener(), opener=opener)
+                )
         except Exception:
             self.close()
             raise
 
     @property
+    def names(self) -> list[str]:
+        """All streams, also those of which it is not known yet what they are."""
+        return [stream.name for stream in self._streams]
+
+    @property
     def streams(self) -> list[tuple[StreamSpec, Timing]]:
-        """The streams, and where their stamps come from."""
-        return [(spec, source.timing) for spec, source, _ in self._sources]
+        """The streams that are known, and where their stamps come from."""
+        return [
+            (self._spec(stream, stream.modality), stream.source.timing)
+            for stream in self._streams
+            if stream.modality is not None
+        ]
+
+    def met(self, name: str) -> tuple[Timing, Recognition | None]:
+        """Where a stream's stamps come from, and what it was found to be, once samples come."""
+        timing = next(each.source.timing for each in self._streams if each.name == name)
+        return timing, self._recognised.get(name)
+
+    def _spec(self, stream: OpenStream, modality: Modality) -> StreamSpec:
+        units = stream.source.units if isinstance(stream.source, HasUnits) else None
+        found = self._recognised.get(stream.name)
+        if units is None and found is not None and modality == "metadata":
+            units = found.units_by_column() or None
+        return StreamSpec(id=stream.name, node=self._node, modality=modality, file="", units=units)
 
     def read_all(self, put: Callable[[Reading], bool], stop: threading.Event) -> None:
         """Read until `stop` is set; blocks.
@@ -180,10 +236,10 @@ class LiveStreams:
         threads = [
             threading.Thread(
                 target=self._follow,
-                args=(spec, source, opener, put, stop),
-                name=f"coeval[{self._node}].{spec.id}",
+                args=(stream, put, stop),
+                name=f"coeval[{self._node}].{stream.name}",
             )
-            for spec, source, opener in self._sources
+            for stream in self._streams
         ]
         for thread in threads:
             thread.start()
@@ -192,43 +248,63 @@ class LiveStreams:
 
     def close(self) -> None:
         """Give all sources back."""
-        for _, source, _ in self._sources:
-            source.close()
+        for stream in self._streams:
+            stream.source.close()
 
     def _follow(
-        self,
-        spec: StreamSpec,
-        source: LiveSource,
-        opener: Callable[[], LiveSource],
-        put: Callable[[Reading], bool],
-        stop: threading.Event,
+        self, stream: OpenStream, put: Callable[[Reading], bool], stop: threading.Event
     ) -> None:
+        source, opener = stream.source, stream.opener
+        spec = None if stream.modality is None else self._spec(stream, stream.modality)
         try:
             while not stop.is_set():
                 try:
                     for sample in source.read(READ_TIMEOUT_S):
+                        if spec is None:
+                            spec = self._recognise(stream, source)
+                            opener = partial(opener, known=spec.modality)
                         now_node_ns = read_node_clock()
                         if not put(Reading(stream=spec, sample=sample, now_node_ns=now_node_ns)):
                             return
                 except SourceUnusable as exc:
                     logger.warning(
-                        "source lost node=%s stream=%s reason=%s", self._node, spec.id, exc
+                        "source lost node=%s stream=%s reason=%s", self._node, stream.name, exc
                     )
                     source.close()
-                    source = self._opened_again(spec, opener, stop) or source
+                    source = self._opened_again(stream.name, opener, stop) or source
         finally:
             source.close()
 
+    def _recognise(self, stream: OpenStream, source: LiveSource) -> StreamSpec:
+        """What a stream is, whose first lines have told."""
+        assert isinstance(source, Recognises), "only lines come without a label"
+        found, modality = source.recognition, source.modality
+        assert found is not None, "nothing comes before it is known"
+        assert modality is not None, "nothing comes before it is known"
+        self._recognised[stream.name] = found
+        logger.log(
+            logging.INFO if found.modality == modality else logging.WARNING,
+            "stream recognised node=%s stream=%s modality=%s confidence=%.2f format=%s why=%s%s",
+            self._node,
+            stream.name,
+            modality,
+            found.confidence,
+            found.format,
+            found.why,
+            "" if found.modality == modality else "; taken for text: set modality",
+        )
+        return self._spec(stream, modality)
+
     def _opened_again(
-        self, spec: StreamSpec, opener: Callable[[], LiveSource], stop: threading.Event
+        self, name: str, opener: Callable[[], LiveSource], stop: threading.Event
     ) -> LiveSource | None:
         """The source once it is there again; None where told to stop before."""
         while not stop.wait(REOPEN_S):
             try:
                 source = opener()
             except SourceUnusable as exc:
-                logger.debug("source still lost stream=%s reason=%s", spec.id, exc)
+                logger.debug("source still lost stream=%s reason=%s", name, exc)
                 continue
-            logger.info("source is back node=%s stream=%s", self._node, spec.id)
+            logger.info("source is back node=%s stream=%s", self._node, name)
             return source
         return None

@@ -41,6 +41,7 @@ from coeval_edge.publish import Publisher
 from coeval_edge.recording import open_recording
 from coeval_edge.replay import Pace, Reading, ReplaySource
 from coeval_edge.replay_evidence import ReplayedEvidence
+from coeval_edge.sources.line_modality import LINE_MODALITIES
 from coeval_edge.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ class Node:
         receivers += [probe.nmea for probe in probes.values()]
         self._names = {nmea: PulseNames() for nmea in receivers if nmea is not None}
         self._live: LiveStreams | None = None
+        self._load_encoder = load_encoder
         if config.replay is not None:
             self._open_replay(config.replay, load_encoder)
         elif config.sources is not None:
@@ -157,7 +159,13 @@ class Node:
         self._readings: queue.Queue[Reading | CoevalError | None] = queue.Queue(QUEUE_LENGTH)
         self._switch: EncoderSwitch | None = None
         if config.accept_models:
-            self._switch = EncoderSwitch(config, self._pipelines, self._modalities)
+            is_open = self._live is not None and len(self._live.names) > len(self._pipelines)
+            self._switch = EncoderSwitch(
+                config,
+                self._pipelines,
+                self._modalities,
+                possible=frozenset(LINE_MODALITIES if is_open else ()),
+            )
             self._describe_encoders()
 
     def _open_replay(self, replay: ReplayConfig, load_encoder: LoadEncoder) -> None:
@@ -242,7 +250,7 @@ class Node:
                 descriptors=self._descriptors,
                 birth={
                     "software": __version__,
-                    "streams": list(self._pipelines),
+                    "streams": list(self._pipelines) if self._live is None else self._live.names,
                     "oscillator": "unknown" if config.time is None else config.time.oscillator,
                     "accepts_models": config.accept_models,
                 },
@@ -312,6 +320,8 @@ class Node:
             item = None
         now_node_ns = read_node_clock()
         if isinstance(item, Reading):
+            if item.stream.id not in self._pipelines:
+                self._meet(item.stream, publisher)
             pipeline = self._pipelines[item.stream.id]
             blocks = pipeline.push(item.sample, now_node_ns=now_node_ns)
             self._keep(item.stream.id, blocks, spool, publisher)
@@ -320,6 +330,18 @@ class Node:
             self._keep(stream, pipeline.advance(quiet_ns), spool, publisher)
         self._tell_measured(spool, publisher)
         self._follow_models(spool, publisher)
+
+    def _meet(self, spec: StreamSpec, publisher: Publisher) -> None:
+        """Take up a stream whose first lines have told what it is."""
+        assert self._live is not None, "a replay's streams are known"
+        timing, found = self._live.met(spec.id)
+        self._add_stream(spec, self._load_encoder, stamps=timing.how, timing=timing.describe())
+        if self._switch is not None:
+            self._switch.meet(spec.id)
+            self._describe_encoders(publisher)
+        told = None if found is None else found.describe()
+        self._descriptors[spec.id] = {**self._descriptors[spec.id], "recognised": told}
+        publisher.describe(spec.id, self._descriptors[spec.id])
 
     def _finish_live(self, spool: Spool, publisher: Publisher) -> None:
         """Seal what is left when a live node ends."""

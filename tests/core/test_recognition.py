@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from coeval.recognition import Recognition, recognise_channels, recognise_lines
+from coeval.recognition.names import kind_of_name
 
 RNG = np.random.default_rng(3)
 G = 9.81
@@ -114,6 +115,25 @@ def test_a_name_is_believed_and_its_unit_taken() -> None:
         "Humidity [%]": ("humidity", "%"),
         "foo": (None, None),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("GPSLatitude", "latitude"),
+        ("gyro_rad[0]", "gyroscope"),
+        ("yaw rate (deg/s)", "gyroscope"),
+        ("accelerometer_m_s2[2]", "accelerometer"),
+        ("heart_rate", "heart rate"),
+        ("airTemp", "temperature"),
+        ("level", None),
+        ("attempts", None),
+        ("button_press", None),
+        ("c3", None),
+    ],
+)
+def test_the_words_of_a_name_tell_not_its_letters(name: str, kind: str | None) -> None:
+    assert kind_of_name(name) == kind
 
 
 def table(

@@ -43,6 +43,18 @@ def test_the_unit_of_time_is_found(tmp_path, header, stamp, t_ns):
     assert columns == ("x",)
 
 
+def test_a_file_without_header_and_suffix_is_imported_and_every_guess_is_noted(tmp_path):
+    rows = [f"{k / 100:.2f},0.{k % 7},9.8{k % 9},0.1{k % 5},{k % 3}" for k in range(300)]
+    path = written(tmp_path, "unknown", "\n".join(rows) + "\n")
+    recording, notes = imported(tmp_path, path)
+    (stream,) = recording.manifest.streams
+    times, _, columns = read_metadata(recording, stream)
+    assert (len(times), columns) == (300, ("c1", "c2", "c3", "c4"))
+    assert stream.units == {"c1": "m/s^2", "c2": "m/s^2", "c3": "m/s^2"}
+    assert notes[0] == "unknown: column 'c0' taken for the time in s, by its values"
+    assert notes[1].startswith("unknown: c1, c2, c3 taken for accelerometer in m/s^2: its length")
+
+
 def test_text_and_numbers_in_one_file_become_two_streams_of_one_node(tmp_path):
     path = written(tmp_path, "log.csv", "t;event;level;note\n2;b;1;x\n1;a;true;y\n")
     recording, notes = imported(tmp_path, path)

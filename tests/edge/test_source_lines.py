@@ -14,6 +14,7 @@ from coeval.errors import BadConfig
 from coeval.samples import MetadataBlock, TextLine
 from coeval.time import NodeNs
 from coeval_edge.live import LiveStreams, SourcesConfig
+from coeval_edge.replay import Reading
 from coeval_edge.sources.errors import SourceAbsent, SourceLost, SourceUnfit
 from coeval_edge.sources.file_tail import FileTail, FileTailConfig
 from coeval_edge.sources.lines import LONGEST_LINE, LineParser, LineSplitter
@@ -52,13 +53,11 @@ def test_an_endless_line_is_cut_and_not_kept() -> None:
 
 def test_every_number_of_a_line_is_a_channel() -> None:
     parser = LineParser("metadata")
-    sample = parser.parse("ax=-1.5, ay: 2e-3; n7 T=.25", 100)
+    (sample,) = parser.parse("ax=-1.5, ay: 2e-3; n7 T=.25", 100)
     assert isinstance(sample, MetadataBlock)
     assert sample.values.tolist() == [[-1.5, 2e-3, 0.25]]
-    assert parser.parse("1 2", 200) is None
-    assert parser.parse("no numbers", 300) is None
-    assert parser.parse("1 2 3", 100) is None
-    assert parser.parse("   ", 400) is None
+    for line, t_ns in (("1 2", 200), ("no numbers", 300), ("1 2 3", 100), ("   ", 400)):
+        assert parser.parse(line, t_ns) == []
     assert parser.counts == {
         "used": 1,
         "other_count": 1,
@@ -72,7 +71,7 @@ def test_lines_appended_to_a_file_are_read_from_its_end_on(tmp_path: Path) -> No
     path = tmp_path / "log"
     path.write_text("old\n")
     clock = SteppingClock()
-    tail = FileTail(FileTailConfig(path=path, poll_s=0.01), clock_ns=clock)
+    tail = FileTail(FileTailConfig(path=path, poll_s=0.01, modality="text"), clock_ns=clock)
     assert tail.read(0.0) == []
     with path.open("a") as file:
         file.write("door opened\nhalf a li")
@@ -90,7 +89,7 @@ def test_lines_appended_to_a_file_are_read_from_its_end_on(tmp_path: Path) -> No
 def test_a_rotated_and_a_truncated_file_are_followed(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("")
-    tail = FileTail(FileTailConfig(path=path, poll_s=0.001))
+    tail = FileTail(FileTailConfig(path=path, poll_s=0.001, modality="text"))
     path.rename(tmp_path / "log.1")
     path.write_text("new file\n")
     texts = [s.text for _ in range(3) for s in tail.read(0.0) if isinstance(s, TextLine)]
@@ -103,7 +102,7 @@ def test_a_rotated_and_a_truncated_file_are_followed(tmp_path: Path) -> None:
 
 def test_a_file_that_comes_later_is_read_from_its_begin(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    tail = FileTail(FileTailConfig(path=path))
+    tail = FileTail(FileTailConfig(path=path, modality="text"))
     assert tail.read(0.0) == []
     path.write_text("first\n")
     assert [s.text for s in tail.read(0.0) if isinstance(s, TextLine)] == ["first"]
@@ -133,7 +132,7 @@ def pty() -> Iterator[tuple[int, str]]:
 def test_a_serial_line_is_as_old_as_its_bytes_on_the_wire(pty: tuple[int, str]) -> None:
     device, name = pty
     clock = SteppingClock()
-    port = SerialPort(SerialConfig(port=name, baud=9600), clock_ns=clock)
+    port = SerialPort(SerialConfig(port=name, baud=9600, modality="metadata"), clock_ns=clock)
     os.write(device, b"1.0 2.0\r\n3.0 4.0\r\n")
     samples = []
     while len(samples) < 2:
@@ -178,14 +177,15 @@ def test_a_lost_source_is_closed_and_opened_again(
     monkeypatch.setattr("coeval_edge.live.REOPEN_S", 0.01)
     path = tmp_path / "log"
     path.write_text("")
-    live = LiveStreams(SourcesConfig(file={"door": FileTailConfig(path=path)}), "cam")
-    spec, source, opener = live._sources[0]
+    tail = FileTailConfig(path=path, modality="text")
+    live = LiveStreams(SourcesConfig(file={"door": tail}), "cam")
+    (stream,) = live._streams
     failures = iter([SourceLost("gone"), SourceLost("still gone")])
 
     def lost(_timeout_s: float) -> list[TextLine]:
         raise next(failures)
 
-    monkeypatch.setattr(source, "read", lost)
+    monkeypatch.setattr(stream.source, "read", lost)
     stop, found = threading.Event(), []
 
     def put(reading: object) -> bool:
@@ -198,9 +198,68 @@ def test_a_lost_source_is_closed_and_opened_again(
 
     timer = threading.Timer(0.3, write_soon)
     timer.start()
-    live._follow(spec, source, opener, put, stop)
+    live._follow(stream, put, stop)
     timer.join()
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "modality", "values"),
+    [
+        ("door {} opened", "text", None),
+        ("{}.5 9.81", "metadata", [[0.5, 9.81]]),
+        ("state {} of machine {}", "text", None),
+        ('{{"T": {}.5, "H": 40}}', "metadata", [[0.5, 40.0]]),
+    ],
+)
+def test_lines_that_nobody_labelled_are_kept_until_they_tell(
+    line: str, modality: str, values: list[list[float]] | None
+) -> None:
+    parser = LineParser(None)
+    assert parser.parse(line.format(0, 0), 10) == []
+    assert parser.modality is None
+    samples = [s for k in range(1, 60) for s in parser.parse(line.format(k, k), 10 + k)]
+    assert (parser.modality, len(samples)) == (modality, 60)
+    first = samples[0]
+    if isinstance(first, MetadataBlock):
+        assert first.values.tolist() == values
+        assert first.t_node_ns.tolist() == [10]
+    else:
+        assert isinstance(first, TextLine)
+        assert (first.text, first.t_node_ns) == (line.format(0, 0), 10)
+
+
+def test_a_quiet_source_is_known_seconds_after_its_first_line() -> None:
+    parser = LineParser(None)
+    parser.parse("door opened", 0)
+    assert parser.settle(4 * 10**9) == []
+    (line,) = parser.settle(5 * 10**9)
+    assert isinstance(line, TextLine)
+    assert parser.recognition is not None
+    assert parser.recognition.modality == "text"
+
+
+def test_a_stream_that_is_recognised_is_told_and_opened_again_as_what_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "log"
+    path.write_text("")
+    live = LiveStreams(SourcesConfig(file={"wrist": FileTailConfig(path=path)}), "n")
+    assert (live.names, live.streams) == (["wrist"], [])
+    path.write_text("".join(f"{k / 7:.3f} {9.8 + k % 3 / 50} 0.1\n" for k in range(80)))
+    stop, found = threading.Event(), []
+
+    def put(reading: Reading) -> bool:
+        found.append(reading)
+        return len(found) < 50
+
+    with caplog.at_level("INFO"):
+        live._follow(live._streams[0], put, stop)
+    assert {reading.stream.modality for reading in found} == {"metadata"}
+    assert "stream recognised node=n stream=wrist modality=metadata" in caplog.text
+    _, recognition = live.met("wrist")
+    assert recognition is not None
+    live.close()
 
 
 def test_a_stream_named_twice_is_refused(tmp_path: Path) -> None:

@@ -39,36 +39,37 @@ UNITS = {
     "hz": "Hz",
 }
 
-KINDS: tuple[tuple[str, str], ...] = (
-    (
-        r"acc(?:el|elerometer|elerations?|l)?(?:[_ .\[]|\d|$|x|y|z)|a[xyz]$|(?:lin|user)acc",
-        "accelerometer",
-    ),
-    (
-        r"gyro?|angular_?(?:rate|vel)|(?:roll|pitch|yaw)_?(?:rate|speed)|g[xyz]$|w[xyz]$",
-        "gyroscope",
-    ),
-    (r"mag(?:netometer|neto)?(?:[_ .\[]|\d|$|x|y|z)|m[xyz]$", "magnetometer"),
-    (r"(?:quat(?:ernion)?|q)[_ .\[]*[wxyz0-3ijkr]?\]?$", "orientation"),
-    (r"(?:gps|gnss)?_?lat(?:itude)?$|.*latitude$", "latitude"),
-    (r"(?:gps|gnss)?_?lon(?:g|gitude)?$|lng$|.*longitude$", "longitude"),
-    (r".*alt(?:itude)?$|height|elevation", "altitude"),
-    (r".*(?:press|baro)", "pressure"),
-    (r".*temp|t_?(?:air|room|water)$", "temperature"),
-    (r".*hum(?:id|idity)?$|rh$", "humidity"),
-    (r"hr$|.*heart_?rate|bpm|pulse$", "heart rate"),
-    (r"ecg|ekg|lead_?(?:i|ii|iii|v\d)$", "ECG"),
-    (r"eeg|emg|eog", "biopotential"),
-    (r".*(?:steer|wheel_?angle)", "steering"),
-    (r".*(?:throttle|brake|gas_?pedal|accelerator)", "control"),
-    (r".*rpm$|.*engine_?speed", "engine speed"),
-    (r"wheel|.*wheel_?speed", "wheel speed"),
-    (r".*(?:speed|velocity|vel)(?:[_ ].*)?$|v[xyz]$|v[ned]$", "velocity"),
-    (r"roll$|pitch$|yaw$|.*(?:heading|hdg|course|bearing)$", "attitude"),
-    (r".*(?:volt|vbat)|.*current$|.*power$|battery", "electrical"),
-    (r".*(?:lux|light|illumin)", "light"),
-    (r".*co2|.*tvoc|.*pm(?:2|10)", "air quality"),
-)
+WORDS: dict[str, str] = {
+    word: kind
+    for kind, words in {
+        "accelerometer": "acc accel accl accelerometer acceleration accelerations ax ay az",
+        "gyroscope": "gyr gyro gyroscope gx gy gz rollrate pitchrate yawrate rollspeed pitchspeed "
+        "yawspeed",
+        "magnetometer": "mag magnetometer magnetic magx magy magz",
+        "orientation": "quat quaternion q q0 q1 q2 q3 qw qx qy qz",
+        "latitude": "lat latitude",
+        "longitude": "lon lng long longitude",
+        "altitude": "alt altitude elevation",
+        "pressure": "pressure pres baro barometer",
+        "temperature": "temp temperature",
+        "humidity": "hum humid humidity rh",
+        "heart rate": "hr heartrate",
+        "ECG": "ecg ekg",
+        "steering": "steer steering steeringwheel",
+        "control": "throttle brake",
+        "engine speed": "rpm",
+        "wheel speed": "wheelspeed",
+        "velocity": "speed velocity vel groundspeed airspeed vx vy vz vn ve vd",
+        "attitude": "roll pitch yaw heading hdg bearing",
+        "electrical": "volt voltage vbat current power battery",
+        "light": "lux illuminance",
+        "air quality": "co2 tvoc pm25 pm10",
+    }.items()
+    for word in words.split()
+}
+"""What senses a channel in whose name a word is."""
+TURNS = frozenset(("roll", "pitch", "yaw", "angular"))
+RATES = frozenset(("rate", "speed", "velocity", "vel"))
 
 
 def is_time_name(name: str) -> bool:
@@ -95,6 +96,14 @@ def unit_of_name(name: str) -> str | None:
 
 
 def kind_of_name(name: str) -> str | None:
-    """What senses a channel, by its name."""
-    plain = re.sub(r"[\[(](?!\d).*$", "", name.strip().lower()).strip(" _")
-    return next((kind for pattern, kind in KINDS if re.match(pattern, plain)), None)
+    """What senses a channel, by the words of its name."""
+    plain = re.sub(r"\((?!\d).*$|\[(?!\d).*$", "", name.strip())
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain).lower()
+    words = [word for word in re.split(r"[^a-z0-9]+", parted) if word]
+    if TURNS.intersection(words) and RATES.intersection(words):
+        return "gyroscope"
+    if "heart" in words and "rate" in words:
+        return "heart rate"
+    if "wheel" in words and RATES.intersection(words):
+        return "wheel speed"
+    return next((WORDS[word] for word in words if word in WORDS), None)

@@ -13,6 +13,8 @@ EPOCHS = ((1e18, "ns", 1e9), (1e15, "us", 1e6), (1e12, "ms", 1e3), (9e8, "s", 1.
 """Least stamp since 1970 in a unit, and units in a second: from 1998 to 2066 none is another's."""
 LATEST = 3.1
 """Times the least: 2066."""
+METER_STEPS_S = (15, 30, 60, 300, 600, 900, 1800, 3600)
+"""Whole numbers that go on by one of these, always the same, may be seconds as well."""
 PER_S = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 RATES_HZ = (0.02, 5000.0)
 """A sensor read more seldom or more often than this is one whose unit was taken for another."""
@@ -83,6 +85,8 @@ def unit_of(values: NDArray[np.float64]) -> str | None:
     # Whole numbers: seconds, where they go on by one; else the coarsest unit of a usual rate.
     if step <= 1:
         return "s"
+    if step in METER_STEPS_S and (going == step).all():
+        return None  # a meter read every minute, or something every 60 ms
     for unit in ("ms", "us", "ns"):
         rate_hz = PER_S[unit] / step
         if 0.5 <= rate_hz <= RATES_HZ[1]:

@@ -85,11 +85,24 @@ def _files(sources: Sequence[Path], *, any_suffix: bool) -> list[Path]:
     return files
 
 
+def format_by_content(path: Path) -> str:
+    """The format of a file whose suffix nobody knows; empty where nothing is sure."""
+    from coeval_edge.recognise import recognise_file  # its decoders: only where they are wanted
+
+    found = recognise_file(path)[0]
+    if found.modality in ("video", "audio") and not found.format.startswith(("table", "samples")):
+        return "media"
+    if found.format.startswith("table") and found.time is not None:
+        return "csv"
+    return "subtitles" if found.format == "subtitles" else ""
+
+
 def _importer(path: Path, *, format: str) -> Importer:
     """The importer of a file; its library is loaded only now."""
     if format == "auto":
         suffix = path.suffix.lower()
         format = next((name for name, known in FORMATS.items() if suffix in known), "")
+        format = format or format_by_content(path)
     if not format:
         raise BadRecording(
             f"{path}: suffix {path.suffix!r} is of no format that can be imported; "

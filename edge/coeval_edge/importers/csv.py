@@ -1,4 +1,8 @@
-"""CSV files of other programs: finds the column of time and its unit, the channels, the text."""
+"""CSV files of other programs: finds the column of time and its unit, the channels, the text.
+
+What a file's names do not say is guessed from what is in its columns, where that is sure, and every
+guess is noted.
+"""
 
 import csv
 import re
@@ -9,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.errors import BadRecording
+from coeval.recognition import SURE, recognise_channels
+from coeval.recognition.table import as_number, column_of
+from coeval.recognition.times import find_time
 from coeval.samples import IntArray, TextLine
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.recording_writer import RecordingWriter
@@ -43,14 +50,25 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
         BadRecording: no column of time in it, or a stamp that is none.
     """
     names, columns, lines = read_columns(path)
-    time_name = time_column(names)
-    if time_name is None:
-        raise BadRecording(
-            f"{path}: no column of time among {', '.join(names)}; name it 't' (seconds)"
-        )
+    time_name, guessed = time_column(names), None
     if not lines:
         raise BadRecording(f"{path}: no rows, only a header")
-    unit_ns = unit_of(time_name, columns[time_name], path=path)
+    if time_name is None:
+        guessed = find_time([column_of(name, tuple(columns[name])) for name in names])
+        if guessed is None or guessed.unit is None:
+            raise BadRecording(
+                f"{path}: no column of time among {', '.join(names)}; name it 't' (seconds)"
+            )
+        time_name = guessed.column
+        writer.notes.append(
+            f"{path.name}: column {time_name!r} taken for the time"
+            + ("" if guessed.unit == "date" else f" in {guessed.unit}")
+            + ", by its values"
+        )
+    if guessed is None:
+        unit_ns = unit_of(time_name, columns[time_name], path=path)
+    else:
+        unit_ns = NS_PER_UNIT.get(guessed.unit or "")
     t_ns = stamps(columns[time_name], lines=lines, unit_ns=unit_ns, where=f"{path}")
     node = writer.add_node(path.stem)
     text_name = next((name for name in names if name.lower() in TEXT_NAMES), None)
@@ -82,7 +100,28 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
         writer.add_text(node, f"{path.stem}_text" if channels else path.stem, said)
     if channels:
         values = np.stack(list(channels.values()), axis=1)
-        writer.add_metadata(node, path.stem, t_ns=t_ns, values=values, columns=list(channels))
+        units = guessed_units(values, list(channels), t_ns=t_ns, path=path, notes=writer.notes)
+        writer.add_metadata(
+            node, path.stem, t_ns=t_ns, values=values, columns=list(channels), units=units
+        )
+
+
+def guessed_units(
+    values: NDArray[np.float64], names: list[str], *, t_ns: IntArray, path: Path, notes: list[str]
+) -> dict[str, str]:
+    """Units of the channels by column, where names or physics tell; noted in `notes`."""
+    steps_ns = np.diff(t_ns)
+    going = steps_ns[steps_ns > 0]
+    rate_hz = NS_PER_S / float(np.median(going)) if len(going) else None
+    units: dict[str, str] = {}
+    for channel in recognise_channels(values, names=names, rate_hz=rate_hz):
+        if channel.kind is None or channel.confidence < SURE:
+            continue
+        what = channel.kind if channel.units is None else f"{channel.kind} in {channel.units}"
+        notes.append(f"{path.name}: {', '.join(channel.columns)} taken for {what}: {channel.why}")
+        if channel.units is not None:
+            units |= dict.fromkeys(channel.columns, channel.units)
+    return units
 
 
 def time_column(names: list[str]) -> str | None:
@@ -109,6 +148,9 @@ def read_columns(path: Path) -> tuple[list[str], dict[str, list[str]], list[int]
             reader = csv.reader(file, delimiter=delimiter)
             names = [name.strip() for name in next(reader, [])]
             rows = [(reader.line_num, row) for row in reader if row]
+            if any(as_number(name) is not None for name in names):  # no name is a number
+                rows.insert(0, (1, names))
+                names = [f"c{number}" for number in range(len(names))]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise BadRecording(f"{path}: cannot be read as CSV: {exc}") from exc
     if not any(names):

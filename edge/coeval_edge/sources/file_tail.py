@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coeval.errors import BadConfig
+from coeval.recognition import Recognition
 from coeval.samples import Sample
 from coeval.time import NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
-from coeval_edge.sources.lines import LineModality, LineParser, LineSplitter
+from coeval_edge.sources.line_modality import LineModality, check_line_modality
+from coeval_edge.sources.lines import LineParser, LineSplitter
 from coeval_edge.sources.timing import Timing
 
 READ_BYTES = 1 << 16
@@ -28,16 +30,16 @@ class FileTailConfig:
 
     path: Path
     """The file; it need not be there yet."""
-    modality: LineModality = "text"
-    """`text`: every line is an event; `metadata`: its numbers are channels."""
+    modality: LineModality | None = None
+    """`text`: every line is an event; `metadata`: its numbers are channels; None: the first lines
+    tell."""
     poll_s: float = 0.02
     """Time between looks."""
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.poll_s <= 10:
             raise BadConfig(f"poll_s must lie within 0.001…10, got {self.poll_s}")
-        if self.modality not in ("text", "metadata"):
-            raise BadConfig(f"modality must be text or metadata, got {self.modality!r}")
+        check_line_modality(self.modality)
 
 
 class FileTail:
@@ -59,6 +61,16 @@ class FileTail:
         self._splitter = LineSplitter()
         self._file: io.FileIO | None = None
         self._open(at_end=True)
+
+    @property
+    def modality(self) -> LineModality | None:
+        """What the lines are read as; None: not known yet."""
+        return self.parser.modality
+
+    @property
+    def recognition(self) -> Recognition | None:
+        """What the first lines were found to be, where nobody said."""
+        return self.parser.recognition
 
     def read(self, timeout_s: float) -> list[Sample]:
         """What was appended, waiting up to `timeout_s` for anything."""
@@ -96,11 +108,10 @@ class FileTail:
             self._open(at_end=False)
         lines = [line for line, _ in self._splitter.push(data)]
         # Lines of one look are an instant apart, so that numbers keep an order.
-        found = [
-            self.parser.parse(line, t_node_ns - (len(lines) - 1 - k))
-            for k, line in enumerate(lines)
-        ]
-        return [sample for sample in found if sample is not None]
+        found: list[Sample] = []
+        for k, line in enumerate(lines):
+            found += self.parser.parse(line, t_node_ns - (len(lines) - 1 - k))
+        return found + self.parser.settle(t_node_ns)
 
     def _was_replaced(self) -> bool:
         """Whether the name now means another file, or the file was cut short."""

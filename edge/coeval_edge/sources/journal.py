@@ -30,7 +30,8 @@ from coeval_edge.sources.errors import (
     SourceUnfit,
     SourceUnusable,
 )
-from coeval_edge.sources.lines import LineModality, LineParser, LineSplitter
+from coeval_edge.sources.line_modality import LineModality
+from coeval_edge.sources.lines import LineParser, LineSplitter
 from coeval_edge.sources.promptest import Promptest
 from coeval_edge.sources.timing import Timing
 
@@ -205,7 +206,7 @@ class JournalSource:
         name = text_of(entry.get("SYSLOG_IDENTIFIER"))
         if name and self._config.modality == "text":
             text = f"{name}: {text}"
-        return self.parser.parse(text, t_node_ns)
+        return next(iter(self.parser.parse(text, t_node_ns)), None)
 
     def _place(self, entry: Mapping[str, Any]) -> NodeNs | None:
         """When it was sent, on the node's clock; None, and counted, where that cannot be told.

@@ -1,19 +1,20 @@
 """Lines of text from anything that prints them, as events or as numbers.
 
 A text source gives its lines as they are. A numeric one reads every number of a line as a channel;
-lines that hold no or another count of numbers are left out and counted.
+lines that hold no or another count of numbers are left out and counted. Which of the two an
+unlabelled source is, its first lines tell.
 """
 
 import re
 from collections import Counter
-from typing import Literal
 
 import numpy as np
 
+from coeval.recognition import Recognition
 from coeval.samples import MetadataBlock, Sample, TextLine
 from coeval.time import NodeNs
-
-LineModality = Literal["text", "metadata"]
+from coeval_edge.sources.first_lines import FirstLines, taken_as
+from coeval_edge.sources.line_modality import LineModality
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
 LONGEST_LINE = 64 * 1024
@@ -23,20 +24,46 @@ LONGEST_LINE = 64 * 1024
 class LineParser:
     """Turns the lines of one source into samples."""
 
-    def __init__(self, modality: LineModality) -> None:
+    def __init__(self, modality: LineModality | None) -> None:
+        """Begin.
+
+        Args:
+            modality: what the lines are; None: the first ones tell.
+        """
         self.counts: Counter[str] = Counter()
         """Lines by what became of them: used, empty, no_numbers, other_count, backwards."""
-        self._modality = modality
+        self.modality = modality
+        """What the lines are read as; None: not known yet."""
+        self.recognition: Recognition | None = None
+        """What the first lines were found to be, where nobody said."""
+        self._first = FirstLines() if modality is None else None
         self._num_channels: int | None = None
         self._last_ns: int | None = None
 
-    def parse(self, line: str, t_node_ns: int) -> Sample | None:
-        """A line stamped with the node's clock as a sample; None where it is none."""
+    def parse(self, line: str, t_node_ns: int) -> list[Sample]:
+        """The samples that a line, stamped with the node's clock, makes known: mostly one."""
+        if self._first is not None:
+            self._first.add(line, t_node_ns)
+            return self.settle(t_node_ns)
+        sample = self._sample(line, t_node_ns)
+        return [] if sample is None else [sample]
+
+    def settle(self, t_node_ns: int) -> list[Sample]:
+        """What was kept back, once enough of it came or enough time passed to know what it is."""
+        if self._first is None or not self._first.is_enough(t_node_ns):
+            return []
+        self.recognition = self._first.recognise()
+        self.modality = taken_as(self.recognition)
+        kept, self._first = self._first.lines, None
+        found = [self._sample(line, t_ns) for line, t_ns in kept]
+        return [sample for sample in found if sample is not None]
+
+    def _sample(self, line: str, t_node_ns: int) -> Sample | None:
         text = line.strip()
         if not text:
             self.counts["empty"] += 1
             return None
-        if self._modality == "text":
+        if self.modality == "text":
             self.counts["used"] += 1
             return TextLine(t_node_ns=NodeNs(t_node_ns), t_end_node_ns=None, text=text)
         numbers = [float(found) for found in NUMBER.findall(text)]

@@ -19,10 +19,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from coeval.broker_address import DEFAULT_BROKER, PASSWORD_VARIABLE, BrokerAddress
 from coeval.errors import BadConfig
+from coeval.recognition import Recognition
 from coeval.samples import MetadataBlock, Sample, TextLine
 from coeval.time import NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
-from coeval_edge.sources.lines import LineModality
+from coeval_edge.sources.first_lines import FirstLines, taken_as
+from coeval_edge.sources.line_modality import LineModality, check_line_modality
 from coeval_edge.sources.timing import Timing
 
 logger = logging.getLogger(__name__)
@@ -41,15 +43,15 @@ class MqttTopicConfig:
     """The topic, wildcards allowed."""
     broker: str = DEFAULT_BROKER
     """Address of its broker, which may be another than the session's."""
-    modality: LineModality = "text"
-    """`text`: every payload is an event; `metadata`: its numbers are channels."""
+    modality: LineModality | None = None
+    """`text`: every payload is an event; `metadata`: its numbers are channels; None: the first ones
+    tell."""
 
     def __post_init__(self) -> None:
         BrokerAddress.parse(self.broker)
         if not self.topic or "\0" in self.topic:
             raise BadConfig(f"topic must be an MQTT topic, got {self.topic!r}")
-        if self.modality not in ("text", "metadata"):
-            raise BadConfig(f"modality must be text or metadata, got {self.modality!r}")
+        check_line_modality(self.modality)
 
 
 class MqttTopic:
@@ -66,6 +68,11 @@ class MqttTopic:
             sigma_ns=ARRIVAL_NS,
             how="when a message arrived from the broker",
         )
+        self.modality = config.modality
+        """What payloads are read as; None: not known yet."""
+        self.recognition: Recognition | None = None
+        """What the first payloads were found to be, where nobody said."""
+        self._first = FirstLines() if config.modality is None else None
         self._config, self._clock_ns = config, clock_ns
         self._messages: queue.Queue[tuple[int, bytes]] = queue.Queue(QUEUE_LENGTH)
         self._channels: tuple[str, ...] | None = None
@@ -107,22 +114,36 @@ class MqttTopic:
         try:
             item: tuple[int, bytes] | None = self._messages.get(timeout=timeout_s)
             while item is not None:
-                sample = self._parse(item[1], item[0])
-                if sample is not None:
-                    samples.append(sample)
+                samples += self._take(item[1].decode("utf-8", "replace").strip(), item[0])
                 item = self._messages.get_nowait()
         except queue.Empty:
             pass
-        return samples
+        return samples + self._settle(self._clock_ns())
 
     def close(self) -> None:
         """Stop listening."""
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _parse(self, payload: bytes, t_node_ns: int) -> Sample | None:
-        text = payload.decode("utf-8", "replace").strip()
-        if self._config.modality == "text":
+    def _take(self, text: str, t_node_ns: int) -> list[Sample]:
+        if self._first is not None:
+            self._first.add(text, t_node_ns)
+            return self._settle(t_node_ns)
+        sample = self._sample(text, t_node_ns)
+        return [] if sample is None else [sample]
+
+    def _settle(self, t_node_ns: int) -> list[Sample]:
+        """What was kept back, once it is known what it is."""
+        if self._first is None or not self._first.is_enough(t_node_ns):
+            return []
+        self.recognition = self._first.recognise()
+        self.modality = taken_as(self.recognition)
+        kept, self._first = self._first.lines, None
+        found = [self._sample(text, t_ns) for text, t_ns in kept]
+        return [sample for sample in found if sample is not None]
+
+    def _sample(self, text: str, t_node_ns: int) -> Sample | None:
+        if self.modality == "text":
             if not text:
                 return None
             self.counts["used"] += 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coeval.errors import BadConfig
+from coeval.recognition import Recognition
 from coeval.samples import Sample
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
@@ -18,7 +19,8 @@ from coeval_edge.sources.errors import (
     SourceUnusable,
     named,
 )
-from coeval_edge.sources.lines import LineModality, LineParser, LineSplitter
+from coeval_edge.sources.line_modality import LineModality, check_line_modality
+from coeval_edge.sources.lines import LineParser, LineSplitter
 from coeval_edge.sources.timing import Timing
 
 BITS_PER_BYTE = 10
@@ -45,14 +47,14 @@ class SerialConfig:
     """The device, as `/dev/ttyUSB0`."""
     baud: int = 115_200
     """Bits a second."""
-    modality: LineModality = "metadata"
-    """`metadata`: a line's numbers are channels; `text`: every line is an event."""
+    modality: LineModality | None = None
+    """`metadata`: a line's numbers are channels; `text`: every line is an event; None: the first
+    lines tell."""
 
     def __post_init__(self) -> None:
         if not 50 <= self.baud <= 20_000_000:
             raise BadConfig(f"baud must lie within 50…20000000, got {self.baud}")
-        if self.modality not in ("text", "metadata"):
-            raise BadConfig(f"modality must be text or metadata, got {self.modality!r}")
+        check_line_modality(self.modality)
 
 
 class SerialLines:
@@ -141,8 +143,18 @@ class SerialPort:
         )
         self.parser = LineParser(config.modality)
         """Counts what became of the lines."""
-        self._config = config
+        self._config, self._clock_ns = config, clock_ns
         self._lines = SerialLines(config.port, baud=config.baud, clock_ns=clock_ns)
+
+    @property
+    def modality(self) -> LineModality | None:
+        """What the lines are read as; None: not known yet."""
+        return self.parser.modality
+
+    @property
+    def recognition(self) -> Recognition | None:
+        """What the first lines were found to be, where nobody said."""
+        return self.parser.recognition
 
     def read(self, timeout_s: float) -> list[Sample]:
         """The lines that arrive within `timeout_s`, as soon as there is any.
@@ -151,13 +163,16 @@ class SerialPort:
             SourceLost: the device was unplugged.
             SourceUnfit: what comes is no text at this speed.
         """
-        found = [self.parser.parse(line, t_ns) for line, t_ns in self._lines.read(timeout_s)]
+        found: list[Sample] = []
+        for line, t_ns in self._lines.read(timeout_s):
+            found += self.parser.parse(line, t_ns)
+        found += self.parser.settle(self._clock_ns())
         if self._lines.is_garbage:
             raise SourceUnfit(
                 f"serial port {self._config.port}: what comes is no text at {self._config.baud} "
                 "baud: set baud to the device's (9600, 57600, 115200, …)"
             )
-        return [sample for sample in found if sample is not None]
+        return found
 
     def close(self) -> None:
         """Give the port back."""
