@@ -78,7 +78,7 @@ def _build(table: Mapping[str, Any], kind: type[Config], *, where: str, path: st
 
 def _value(value: Any, kind: Any, *, where: str, path: str) -> Any:
     """A TOML value as the field's type: text, numbers, paths, lists, maps of them, tables."""
-    if isinstance(kind, types.UnionType):
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):

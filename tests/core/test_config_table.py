@@ -77,3 +77,17 @@ def test_values_of_every_kind_are_read() -> None:
 def test_a_mistake_is_named_with_file_and_key(text: str, said: str) -> None:
     with pytest.raises(BadConfig, match=said):
         read(text)
+
+
+def test_one_of_a_few_words_may_also_be_left_out() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Source:
+        modality: Literal["text", "metadata"] | None = None
+
+    def read(value: str | None) -> Source:
+        table = {} if value is None else {"modality": value}
+        return read_table({"source": table}, "source", Source, where="f")
+
+    assert (read(None).modality, read("text").modality) == (None, "text")
+    with pytest.raises(BadConfig, match=r"source\.modality must be one of text, metadata"):
+        read("smell")
