@@ -6,13 +6,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 
-.PHONY: demo test lint models clean help
+.PHONY: demo test lint models firmware clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        put three replayed nodes with wrong clocks on one timeline, live"
 	@echo "make test        set up and run every check and test"
-	@echo "make bench-NAME  run a benchmark (align, time, table, encoders); BENCH_ARGS='--quick --json' to shorten"
+	@echo "make bench-NAME  run a benchmark (align, time, table, encoders, probe); BENCH_ARGS='--quick --json' to shorten"
+	@echo "make firmware    build the probe's firmware (build/firmware/probe.uf2) and the image that ships"
 	@echo "make models      train the encoders from scratch and export the ONNX files that ship"
 
 # An extra is installed once, when pyproject.toml is newer than its stamp.
@@ -48,6 +49,8 @@ test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
 	@deploy/apt-install linuxptp iproute2 || echo "linuxptp is absent: no test asks a real ptp4l"
 	@deploy/apt-install postgresql || echo "PostgreSQL is absent: the store's tests use SQLite alone"
 	@test -d /run/systemd/system || deploy/apt-install chrony || true
+	@deploy/apt-install gcc gcc-arm-none-eabi || \
+	  echo "no C compilers: the probe's core is not tested on this machine, nor its firmware rebuilt"
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
@@ -58,6 +61,11 @@ bench-%: $(VENV)/.stamp-bench
 models: $(VENV)/.stamp-torch $(VENV)/.stamp-train
 	$(BIN)/coeval train $(TRAIN_ARGS)
 	$(BIN)/coeval export-encoders
+
+# The same sources give the same bytes: what ships changes only where they do.
+firmware:
+	@deploy/apt-install gcc-arm-none-eabi
+	$(MAKE) --no-print-directory -C firmware/rp2040 PYTHON=$(PYTHON) OUT=../../build/firmware ship
 
 clean:
 	rm -rf $(VENV) build

@@ -16,7 +16,11 @@ static uint32_t root(uint64_t value)
 {
     uint64_t rest = value;
     uint64_t result = 0u;
-    for (uint64_t bit = (uint64_t)1 << 62; bit != 0u; bit >>= 2) {
+    uint64_t bit = 1u;
+    while (bit <= value >> 2) {
+        bit <<= 2;
+    }
+    for (; bit != 0u; bit >>= 2) {
         if (rest >= result + bit) {
             rest -= result + bit;
             result = (result >> 1) + bit;

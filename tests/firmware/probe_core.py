@@ -1,9 +1,11 @@
 """The probe's core, compiled for this machine: its headers are what Python calls it by."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -64,3 +66,13 @@ def load(folder: Path) -> Any:
     ffi = cffi.FFI()
     ffi.cdef(declarations(folder))
     return ffi, ffi.dlopen(str(library))
+
+
+def firmware_tool(name: str) -> ModuleType:
+    """A module of firmware/tools, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, CORE.parent / f"tools/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,1 @@
+"""The probe's real firmware on an emulated board: for tests, the benchmark and the demo."""
