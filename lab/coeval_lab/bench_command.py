@@ -40,9 +40,15 @@ def bench(
     baselines: Annotated[
         Path | None,
         typer.Option(
-            help="encoders: folder of encoders of other losses, one folder of ONNX files each."
+            help="encoders: folder of encoders of other losses; those it lacks are trained into it."
         ),
     ] = None,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=0, help="encoders: so many recordings trained on are left out of a short training."
+        ),
+    ] = 0,
 ) -> None:
     """Run a benchmark; a bar that is missed is printed, and is no failure of the command.
 
@@ -52,11 +58,11 @@ def bench(
         raise BadConfig(f"no benchmark {name!r}; there are: {', '.join(BENCHES)}")
     if recordings is not None and not recordings.is_dir():
         raise BadConfig(f"--recordings {recordings}: no such folder")
-    own = {} if baselines is None else {"baselines": baselines}
-    if baselines is not None and name != "encoders":
-        raise BadConfig(f"--baselines is an option of bench encoders, not of bench {name}")
-    if baselines is not None and not baselines.is_dir():
-        raise BadConfig(f"--baselines {baselines}: no such folder")
+    own = {"baselines": baselines, "folds": folds} if name == "encoders" else {}
+    if name != "encoders" and (baselines is not None or folds):
+        raise BadConfig(f"--baselines and --folds are of bench encoders, not of bench {name}")
+    if baselines is not None:
+        make_folder(baselines, option="--baselines")
     if out is not None:
         make_folder(out)  # an hour's work is not lost for it
     module = importlib.import_module(BENCHES[name])  # heavy: only when a benchmark runs
@@ -98,8 +104,8 @@ def bench(
         console.print(f"written: {out}", highlight=False)
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder of a report.
+def make_folder(path: Path, *, option: str = "--out") -> None:
+    """Make a folder that an option names.
 
     Raises:
         BadConfig: it cannot be made.
@@ -107,4 +113,4 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise BadConfig(f"--out: {path} cannot be made: {exc.strerror}") from exc
+        raise BadConfig(f"{option}: {path} cannot be made: {exc.strerror}") from exc

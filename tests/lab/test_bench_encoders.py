@@ -11,11 +11,19 @@ import pytest
 
 from coeval.errors import BadConfig
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
-from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Sample, TextLine
+from coeval.samples import (
+    MODALITIES,
+    AudioBlock,
+    FloatArray,
+    Frame,
+    MetadataBlock,
+    Sample,
+    TextLine,
+)
 from coeval.signals import SignalTrack
 from coeval.time import NodeNs
 from coeval.tracks import StreamTrack
-from coeval_lab.bench import encoders, encoders_plan, encoders_sections
+from coeval_lab.bench import encoders, encoders_plan, encoders_sections, encoders_variants
 from coeval_lab.bench.encoders_bars import PROTOTYPE, bars_of, kind_of
 from coeval_lab.bench.encoders_baselines import activity_lag, activity_of, has_raw, raw_lag
 from coeval_lab.bench.encoders_cca import cca_lag, learn_cca, maps_of
@@ -34,7 +42,7 @@ from coeval_lab.bench.encoders_learned import (
     joint_offsets,
     surest,
 )
-from coeval_lab.bench.encoders_plan import ACTIVITY, JOINT, LEARNED, QUICK, RAW
+from coeval_lab.bench.encoders_plan import ACTIVITY, JOINT, LEARNED, QUICK, RAW, VARIANTS
 from coeval_lab.bench.encoders_rows import Answer, error_of, row_of_answers, rows_of_answers
 from coeval_lab.bench.encoders_sections import (
     Section,
@@ -44,6 +52,7 @@ from coeval_lab.bench.encoders_sections import (
     recognition_bars,
 )
 from coeval_lab.bench.encoders_speed import LINPACK, NODE, SPEED, board_rows, loads, speed_rows
+from coeval_lab.bench.encoders_variants import folds_in, make_missing
 from coeval_lab.bench.material import Clock, stamped
 from coeval_training.data import StreamRows
 
@@ -481,9 +490,63 @@ def test_the_streams_of_the_node_have_the_promised_rates() -> None:
     assert sum(len(block.t_node_ns) for block in blocks) == 800
 
 
-def test_a_folder_without_encoders_of_other_losses_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="expected folders named autoencoder-only"):
-        encoders_plan.plan_of(quick=True, seed=1, baselines=tmp_path)
-    (tmp_path / "no-autoencoder").mkdir()
-    plan = encoders_plan.plan_of(quick=True, seed=1, baselines=tmp_path)
-    assert plan.baselines == tmp_path
+def make_encoders(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for modality in MODALITIES:
+        (folder / f"{modality}.onnx").touch()
+
+
+def test_only_encoders_that_are_missing_are_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trained: list[tuple[str, dict[str, float]]] = []
+
+    def train_short(
+        _: Path, name: str, losses: dict[str, float], recordings: Path | None
+    ) -> list[Path]:
+        assert recordings is None
+        trained.append((name, losses))
+        return []
+
+    monkeypatch.setattr(encoders_variants, "train_short", train_short)
+    make_encoders(tmp_path / "both")
+    (tmp_path / "no-autoencoder").mkdir()  # an interrupted run left it empty
+    said: list[str] = []
+    make_missing(tmp_path, tmp_path / "nowhere", num_folds=2, say=said.append)
+    assert [name for name, _ in trained] == ["autoencoder-only", "no-autoencoder"]
+    assert trained[0][1]["correspondence_weight"] == 0.0
+    assert trained[1][1]["forgetting_weight"] == 0.0
+    assert len(said) == 2
+
+
+def test_a_fold_trains_on_all_recordings_but_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recordings, kept = tmp_path / "recordings", tmp_path / "kept"
+    names = ("ami_dev00", "px4_appended", "walk")
+    for name in names:
+        (recordings / name).mkdir(parents=True)
+        (recordings / name / "recording.json").touch()
+    for name in VARIANTS:
+        make_encoders(kept / name)
+    seen: dict[str, list[str]] = {}
+
+    def train_short(
+        folder: Path, name: str, losses: dict[str, float], recordings: Path | None
+    ) -> list[Path]:
+        assert recordings is not None
+        assert losses == {}
+        seen[name] = sorted(path.name for path in recordings.iterdir())
+        make_encoders(folder / name)
+        return []
+
+    monkeypatch.setattr(encoders_variants, "train_short", train_short)
+    make_missing(kept, recordings, num_folds=1, say=lambda _: None)
+    assert seen == {"without-ami_dev00": ["px4_appended", "walk"]}
+    assert set(folds_in(kept)) == {"ami_dev00"}
+    assert folds_in(None) == {}
+
+
+def test_folds_need_a_folder_to_keep_their_encoders() -> None:
+    with pytest.raises(BadConfig, match="--baselines DIR"):
+        encoders_plan.plan_of(quick=True, seed=1, folds=2)

@@ -35,6 +35,7 @@ from coeval_lab.bench.encoders_plan import (
 from coeval_lab.bench.encoders_rows import Answer, has_stills, rows_of_answers
 from coeval_lab.bench.encoders_sections import SECTIONS, rows_of_section
 from coeval_lab.bench.encoders_speed import SPEED, speed_rows
+from coeval_lab.bench.encoders_variants import make_missing
 from coeval_lab.bench.processes import PROCESSES, as_done, in_process
 from coeval_lab.bench.report import Page
 from coeval_training.data import StreamRows
@@ -71,6 +72,10 @@ def run(
         say(f"no real recordings at {plan.recordings}: generated scenes only")
     if plan.baselines is None:
         say("no --baselines: no lines of encoders trained by one of the two losses only")
+    else:
+        make_missing(plan.baselines, plan.recordings, num_folds=plan.folds, say=say)
+    if not plan.folds:
+        say("no --folds: recordings trained on are told apart by held_out, and not left out")
     for section in SECTIONS:
         if not section.is_there:
             say(f"this version does not measure {section.name}")
@@ -228,7 +233,8 @@ PAGE = Page(
         "that the encoders never saw. No lag below `truth_sigma_ms` is known of a recording. All "
         "methods search ±60 s. A baseline's components or activity take the place of embeddings; "
         "`raw signals` is the product's own chain without embeddings. Encoders trained by one loss "
-        f"only ({', '.join(VARIANTS)}) are compared by embeddings alone.\n\n"
+        f"only ({', '.join(VARIANTS)}) are compared by embeddings alone; the last of them differs "
+        "from what ships in nothing but how long it was trained.\n\n"
         "Speed is CPU time, one thread, the fastest of several timings: `us_window` of one run of "
         "the encoder, `us_hop` of a hop as the node runs it (a block of ten a run), `us_hop_batch` "
         "of a hop of a file; `of_correlation` is `us_window` in units of the first peer; `core` is "

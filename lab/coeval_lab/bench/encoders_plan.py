@@ -53,7 +53,9 @@ class Plan:
     is_quick: bool
     """Whether the parts of others are to be quick, too."""
     baselines: Path | None = None
-    """Folders of encoders trained by other losses."""
+    """Folder of encoders trained by other losses, a folder each; what it lacks is trained."""
+    folds: int = 0
+    """Recordings trained on that are left out of a training of their own, one at a time."""
 
 
 FULL = Plan(
@@ -88,20 +90,17 @@ def plan_of(
     recordings: Path | None = None,
     with_peers: bool = True,
     baselines: Path | None = None,
+    folds: int = 0,
 ) -> Plan:
     """What to measure; there are no peers to leave out.
 
     Raises:
-        BadConfig: the folder of baselines holds none of them.
+        BadConfig: there is nowhere to keep the encoders of the folds.
     """
     del with_peers
-    plan = replace(QUICK if quick else FULL, seed=seed)
+    if folds and baselines is None:
+        raise BadConfig("--folds trains encoders; say where to keep them by --baselines DIR")
+    plan = replace(QUICK if quick else FULL, seed=seed, baselines=baselines, folds=folds)
     if recordings is not None:
         plan = replace(plan, recordings=recordings)
-    if baselines is not None:
-        if not any((baselines / name).is_dir() for name in VARIANTS):
-            raise BadConfig(
-                f"--baselines {baselines}: expected folders named {', '.join(VARIANTS)}, found none"
-            )
-        plan = replace(plan, baselines=baselines)
     return plan
