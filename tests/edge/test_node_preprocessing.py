@@ -20,6 +20,7 @@ id = "hall"
 [node.time]
 [node.sources.file.door]
 path = "door.log"
+modality = "text"
 [node.preprocessing]
 cleanup = false
 """
