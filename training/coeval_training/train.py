@@ -64,7 +64,7 @@ class TrainConfig:
 
     seed: int = 1
     """Seeds weights, crops and order."""
-    num_scenes: int = 2000
+    num_scenes: int = 1800
     """Generated scenes to train on (seeds 0 …): many short ones. Sixty scenes of 120 s are learnt
     by heart; the same minutes as 240 of 30 s find 8 more of 100 new pairs, in a third of the steps
     (2026-11-25)."""
