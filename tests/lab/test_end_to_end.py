@@ -20,6 +20,7 @@ from coeval.evidence import SERVER
 from coeval.hops import EMBEDDING_DIM, Hops
 from coeval.samples import Modality
 from coeval.topics import Topics
+from coeval.wire import decode_block
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
 from coeval_aggregator.store.config import StoreConfig
@@ -423,6 +424,38 @@ def test_evidence_of_a_recording_is_replayed_and_makes_the_estimate_sharp(
         assert clock["sources"]["pps/right"] == {"scale": 1.0, "trusted": True}
 
 
+def test_a_stuck_sensor_is_left_out_told_and_no_loss(
+    kind: Kind, recording: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "stuck"
+    root.mkdir()
+    rows = (recording / "left.csv").read_text(encoding="utf-8").splitlines()
+    held = rows[2001].split(",", 1)[1]
+    rows[2001:4001] = [f"{row.split(',', 1)[0]},{held}" for row in rows[2001:4001]]
+    (root / "left.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (root / "right.csv").write_bytes((recording / "right.csv").read_bytes())
+    (root / "recording.json").write_bytes((recording / "recording.json").read_bytes())
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker(prefer=kind))
+        watcher = stack.enter_context(watching(broker))
+        aggregator = stack.enter_context(aggregating(broker))
+        num_sent = Running(make_node(broker, root, "left")).join().num_blocks
+        # Of the 20 s it was stuck for, 3 had passed when it was known; 3 more came back with it.
+        assert 2 * LENGTH_S - 34 <= num_sent <= 2 * LENGTH_S - 24
+        wait_until(
+            lambda: blocks_of(aggregator, "left/left")["blocks"] == num_sent, "all that was sent"
+        )
+        wait_until(lambda: len(watcher.said("event/relevance/left/left")) == 2, "both events")
+        told = watcher.said("event/relevance/left/left")
+        assert [(t["state"], t["reason"]) for t in told] == [
+            ("irrelevant", "stuck"),
+            ("relevant", None),
+        ]
+        seqs = [decode_block(data).seq for data in watcher.messages_of("bin/left/left")]
+        assert sorted(seqs) == list(range(num_sent))
+        assert blocks_of(aggregator, "left/left")["lost"] == 0
+
+
 def test_live_nodes_without_any_stream_are_told_their_clocks(kind: Kind) -> None:
     """`[node.time]` alone: two processes' worth of nodes exchange time, and clocks are stated."""
     with ExitStack() as stack:
@@ -493,6 +526,8 @@ def test_a_live_node_publishes_what_is_appended_and_what_is_said_on_a_topic(
         described = {
             s["stream"]: s["timing"] for s in watcher.said("state/hall") if "modality" in s
         }
+        (recognised,) = [s["recognised"] for s in watcher.said("state/hall") if "recognised" in s]
+        assert (recognised["modality"], recognised["format"]) == ("text", "lines of text")
         assert {name: timing["origin"] for name, timing in described.items()} == {
             "door": "arrival",
             "weather": "arrival",
