@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from coeval_aggregator.store.database import Database
+from coeval_aggregator.store.errors import StoreUnusable
+from coeval_aggregator.store.reading import Reader
 from coeval_aggregator.store.sqlite import SqliteDatabase
 from coeval_aggregator.store.store import Store
 
@@ -37,3 +39,16 @@ def open_store(url: str) -> Store:
     except BaseException:
         database.close()
         raise
+
+
+def open_reader(url: str) -> Reader:
+    """Open a store that is there, to read.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+        StoreUnusable: there is no store, or it has another schema than this version's.
+    """
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not path.is_file():
+        raise StoreUnusable(f"store {url}: no such file; name it with --store")
+    return Reader(open_store(url).database)

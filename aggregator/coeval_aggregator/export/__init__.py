@@ -1,0 +1,1 @@
+"""A stored session as files that other programs read."""
