@@ -19,6 +19,7 @@ BENCHES = {
     "time": "coeval_lab.bench.clocks",
     "table": "coeval_lab.bench.modalities",
     "encoders": "coeval_lab.bench.encoders",
+    "probe": "coeval_lab.bench.probe",
 }
 """Each a module with `plan_of`, `run` and `PAGE`."""
 

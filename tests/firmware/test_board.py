@@ -24,34 +24,18 @@ from coeval_edge.sources.probe_wire import (
     Status,
 )
 from coeval_lab.probe_emulator import cases
-from coeval_lab.probe_emulator.board import CPU_HZ, Board
+from coeval_lab.probe_emulator.board import CPU_HZ, Board, changed_program
 from coeval_lab.probe_emulator.cases import Case, CaseRun, Outcome, run_case
 from coeval_lab.probe_emulator.motion_sensor import MotionSensor
 
-from .probe_core import firmware_tool
-
-uf2 = firmware_tool("uf2")
 pytest.importorskip("rp2040py", reason="rp2040py is absent: pip install 'coeval[bench]'")
 pytest.importorskip("cobs", reason="cobs is absent: pip install 'coeval[probe]'")
 
-PROGRAM = bytes.fromhex("4100c9a0430000804500c4004700c000")
-"""What captures edges: eight instructions of 16 bits, as capture.c has them."""
 UF2_DATA = 32
 
 
 def records_of(board: Board) -> list[Record]:
     return [record for record, _ in ProbeStream().push(board.take_sent())]
-
-
-def patched(*changes: tuple[int, int]) -> bytes:
-    """The image with other instructions in the capture program."""
-    program = bytearray(PROGRAM)
-    for place, instruction in changes:
-        program[2 * place : 2 * place + 2] = instruction.to_bytes(2, "little")
-    flash = uf2.payload(probe_image())
-    assert flash.count(PROGRAM) == 1
-    changed = flash.replace(PROGRAM, bytes(program))
-    return uf2.uf2(changed[:252] + bytes(4) + changed[256:])
 
 
 # Stamps
@@ -147,7 +131,7 @@ def test_pulses_at_another_rate_are_named_and_give_no_time() -> None:
 )
 def test_a_broken_capture_program_is_noticed(why: str, changes: list[tuple[int, int]]) -> None:
     whole = run_case(probe_image(), SHORT)
-    broken = run_case(patched(*changes), SHORT)
+    broken = run_case(probe_image(), SHORT, program=changed_program(*changes))
     assert whole.is_within
     assert not broken.is_within, why
 

@@ -21,8 +21,18 @@ MOST_AT_ONCE = 256
 """Cycles of instructions after which time passes for the rest: for DMA, and for what they start."""
 UF2_BLOCK = 512
 PIN_PPS, PIN_EVENT_1, PIN_EVENT_2 = 2, 3, 4
+PROGRAM = bytes.fromhex("4100c9a0430000804500c4004700c000")
+"""What captures edges: eight instructions of 16 bits, as firmware/rp2040/capture.c has them."""
 ROOM_TEMPERATURE = 876
 """Of 4096: 0.706 V, which is 27 °C."""
+
+
+def changed_program(*changes: tuple[int, int]) -> bytes:
+    """The capture program with other instructions in the given places, to see what comes of it."""
+    program = bytearray(PROGRAM)
+    for place, instruction in changes:
+        program[2 * place : 2 * place + 2] = instruction.to_bytes(2, "little")
+    return bytes(program)
 
 
 class EmulatorAbsent(CoevalError):
@@ -39,11 +49,12 @@ class Quiet:
 class Board:
     """A board with its power on."""
 
-    def __init__(self, image: bytes) -> None:
+    def __init__(self, image: bytes, *, program: bytes | None = None) -> None:
         """Load the flash and let the boot ROM begin.
 
         Args:
             image: UF2.
+            program: a capture program to put in place of the firmware's own (`PROGRAM`).
 
         Raises:
             EmulatorAbsent: `rp2040py` is not installed.
@@ -66,6 +77,9 @@ class Board:
             block = decode_block(image[k : k + UF2_BLOCK])
             offset = block.flash_address & 0xFFFFFF
             self.chip.flash[offset : offset + len(block.payload)] = block.payload
+        if program is not None:
+            at = bytes(self.chip.flash).index(PROGRAM)
+            self.chip.flash[at : at + len(PROGRAM)] = program
         self.chip.adc.channel_values[4] = ROOM_TEMPERATURE
         self.cycle = 0
         """Now."""

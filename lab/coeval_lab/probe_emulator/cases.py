@@ -8,7 +8,7 @@ of its pulses, less the true one.
 import bisect
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coeval_edge.sources.probe_wire import Edge, ProbeStream, Pulse, Record, Status
@@ -94,8 +94,8 @@ class Outcome:
 class CaseRun:
     """A board that is taken through a case."""
 
-    def __init__(self, image: bytes, case: Case) -> None:
-        self.board = Board(image)
+    def __init__(self, image: bytes, case: Case, *, program: bytes | None = None) -> None:
+        self.board = Board(image, program=program)
         """The board, booted."""
         self.case = case
         """The case."""
@@ -138,9 +138,9 @@ def crystal_cycles(case: Case) -> list[float]:
     return cycles
 
 
-def run_case(image: bytes, case: Case) -> Outcome:
-    """Take a fresh board through a case."""
-    return CaseRun(image, case).finish()
+def run_case(image: bytes, case: Case, *, program: bytes | None = None) -> Outcome:
+    """Take a fresh board through a case, with the firmware's capture program or another."""
+    return CaseRun(image, case, program=program).finish()
 
 
 def score(case: Case, records: list[Record], counts: dict[str, int]) -> Outcome:
@@ -272,11 +272,3 @@ def wandering(*, seed: int = 7) -> Case:
         edges=[scattered(rng, 240, 4.0, 39.9)],
         wander_ppb=1.0,
     )
-
-
-def all_cases(*, is_quick: bool = False) -> list[Callable[[], Case]]:
-    """The benchmark's cases, in order."""
-    ppms: Iterable[float] = (-50.0, 0.0, 50.0) if is_quick else (-50.0, -20.0, 0.0, 37.3, 50.0)
-    cases: list[Callable[[], Case]] = [lambda ppm=ppm: steady(ppm) for ppm in ppms]  # type: ignore[misc]
-    cases += [bad_pulses, burst, lambda: rush(seconds=1.0 if is_quick else 5.0)]
-    return cases if is_quick else [*cases, wandering, wrap, holdover]
