@@ -1,0 +1,290 @@
+"""Hybrid fusion on the server: streams on one timeline in, one vector and judgements a tick out.
+
+The network is `models/fusion.onnx`. It says which encoders' embeddings it was trained on; others
+are refused by name. Scores become alarms through the rate at which calm material would pass them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+import numpy as np
+import onnxruntime
+
+from coeval.alarm_rate import AlarmRate, fit_alarm_rate
+from coeval.errors import EncoderMismatch
+from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
+from coeval.hops import HOP_NS
+from coeval.samples import MODALITIES, FloatArray, Modality
+
+Mode = Literal["early", "late", "hybrid"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+TICK_NS = TICK_HOPS * HOP_NS
+WARM_HOPS = 200
+"""A stream is judged after as many hops (10 s): before, nothing is usual for it."""
+ALARMS_PER_DAY = 1.0
+"""False alarms a day and session that an alarm accepts, unless told otherwise."""
+SPEC = "coeval-fusion/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHops:
+    """The next or last hops of one stream, on the timeline."""
+
+    name: str
+    """Which stream."""
+    modality: Modality
+    """What it senses."""
+    rows: FloatArray
+    """Embeddings, shape (T, 16); T a multiple of TICK_HOPS, the same for all streams."""
+    covered: FloatArray
+    """1 where there is a row, else 0, shape (T,)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedStream:
+    """What a tick says of one stream."""
+
+    score: float
+    """Log-odds that it is not as it should be."""
+    per_day: float | None
+    """Alarms a day that such a calm stream would raise at this score; None: not calibrated."""
+    own_error: float
+    """How badly it is given back by itself: its own past and bottleneck do not explain it."""
+    told_error: float
+    """How far it is from what the others tell of it; of one stream alone it says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedTick:
+    """One fused moment."""
+
+    vector: FloatArray | None
+    """Shape (32,); None: no stream is there."""
+    anomaly: float | None
+    """How rare this is, as log10 of the days between such false alarms of a calm session: 0 is once
+    a day, 1 once in ten days, −3 is nothing; None: no stream can be judged yet."""
+    is_alarm: bool
+    """Whether it passes the accepted rate."""
+    suspect: str | None
+    """The stream that is least as it should be; None: none can be judged."""
+    streams: Mapping[str, FusedStream] = field(default_factory=dict)
+    """Every stream that is there and has been for WARM_HOPS hops."""
+
+
+class Fusion:
+    """The fusion network, and what its scores mean."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        *,
+        sha256: str,
+        encoders: Mapping[Modality, str],
+        rates: Mapping[Mode, Mapping[Modality, AlarmRate]],
+        mode: Mode,
+    ) -> None:
+        self._session = session
+        self.sha256 = sha256
+        self.encoders = encoders
+        """Hash of the encoder of each modality that it was trained on."""
+        self.rates = rates
+        """How often calm streams pass a score, by mode and modality."""
+        self.mode = mode
+        """Which fusion answers."""
+
+    @classmethod
+    def load(cls, path: Path | None = None, *, mode: Mode = "hybrid") -> Self:
+        """Open a fusion file, by default the one that ships.
+
+        Raises:
+            EncoderMismatch: it cannot be read, or is no fusion network of this version.
+        """
+        path = path or Path(str(files("coeval_aggregator").joinpath("models", "fusion.onnx")))
+        try:
+            model = path.read_bytes()
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1
+            options.log_severity_level = 3
+            session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+        except OSError as exc:
+            raise EncoderMismatch(f"fusion {path}: cannot be read: {exc.strerror}") from exc
+        except Exception as exc:  # onnxruntime raises its own kinds for every malformed file
+            raise EncoderMismatch(f"fusion {path}: not an ONNX file that can be run") from exc
+        described = session.get_modelmeta().custom_metadata_map
+        if described.get("spec") != SPEC:
+            raise EncoderMismatch(
+                f"fusion {path}: expected {SPEC}, got {described.get('spec', 'none stated')}; "
+                "use the file that ships with this version or run `make models` again"
+            )
+        rates = {
+            mode_: {m: AlarmRate.from_json(rate) for m, rate in by_modality.items()}
+            for mode_, by_modality in json.loads(described["rates"]).items()
+        }
+        return cls(
+            session,
+            sha256=hashlib.sha256(model).hexdigest(),
+            encoders=json.loads(described["encoders"]),
+            rates=rates,
+            mode=mode,
+        )
+
+    def require(self, encoders: Mapping[Modality, str]) -> None:
+        """Refuse embeddings of other encoders than it was trained on.
+
+        Raises:
+            EncoderMismatch: one of them is another.
+        """
+        for modality, sha256 in encoders.items():
+            wanted = self.encoders.get(modality)
+            if sha256 != wanted:
+                raise EncoderMismatch(
+                    f"fusion: trained on the {modality} encoder {str(wanted)[:12]}, "
+                    f"got {sha256[:12]}; run `make models` again or use the shipped encoders"
+                )
+
+    def in_mode(self, mode: Mode) -> "Fusion":
+        """The same network, another fusion answering."""
+        return Fusion(
+            self._session,
+            sha256=self.sha256,
+            encoders=self.encoders,
+            rates=self.rates,
+            mode=mode,
+        )
+
+    def recalibrated(self, calm: Mapping[Modality, Sequence[FloatArray]]) -> "Fusion":
+        """The same network, its rates counted on a session's own calm history.
+
+        Args:
+            calm: scores of calm streams of a modality, tick by tick.
+
+        Raises:
+            NotEnoughEvidence: the history is too short to state a rate.
+        """
+        own = {modality: fit_alarm_rate(runs) for modality, runs in calm.items()}
+        rates = {**self.rates, self.mode: {**self.rates.get(self.mode, {}), **own}}
+        changed = self.in_mode(self.mode)
+        changed.rates = rates
+        return changed
+
+    def run(self, inputs: TickInputs, modality: Sequence[Modality]) -> "RawTicks":
+        """The network's own answer for N ticks of S streams."""
+        n = len(inputs.recent)
+        kinds = np.array([MODALITIES.index(m) for m in modality], np.int64)
+        present = inputs.covered[:, :, -1]
+        fed = {name: getattr(inputs, name) for name in TickInputs.__slots__}
+        fed |= {"modality": np.repeat(kinds[None], n, axis=0), "present": present}
+        vectors, scores, errors, gate = self._session.run(
+            ["vectors", "scores", "errors", "gate"], fed
+        )
+        return RawTicks(vectors=vectors, scores=scores, errors=errors, gate=gate, present=present)
+
+    def fuse(
+        self, streams: Sequence[StreamHops], *, ticks: int = 1, per_day: float = ALARMS_PER_DAY
+    ) -> list[FusedTick]:
+        """The last ticks of streams whose last minute is given; keeps nothing.
+
+        Args:
+            streams: their last hops; a minute (1200) tells all that is ever used.
+            ticks: how many of the last ticks to answer for.
+            per_day: false alarms a day and session that an alarm accepts.
+        """
+        return FusionTrack(self, per_day=per_day).push(streams)[-ticks:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawTicks:
+    """What the network answers, for all modes."""
+
+    vectors: FloatArray
+    """Shape (N, 3, 32), in the order of MODES."""
+    scores: FloatArray
+    """Shape (N, 3, S)."""
+    errors: FloatArray
+    """Shape (N, S, 2): of itself, of what the others tell."""
+    gate: FloatArray
+    """Share of early fusion in the hybrid vector, shape (N,)."""
+    present: FloatArray
+    """1 where a stream is there at the tick, shape (N, S)."""
+
+
+class FusionTrack:
+    """Follows one session, tick after tick; streams may come and go."""
+
+    def __init__(self, fusion: Fusion, *, per_day: float = ALARMS_PER_DAY) -> None:
+        """Begin with no stream.
+
+        Args:
+            fusion: the network.
+            per_day: false alarms a day and session that an alarm accepts.
+        """
+        self._fusion = fusion
+        self._per_day = per_day
+        self._names: list[str] = []
+        self._hops: dict[str, int] = {}
+        self._inputs = SessionInputs(0)
+
+    def push(self, streams: Sequence[StreamHops]) -> list[FusedTick]:
+        """The ticks of the streams' next hops; a stream that is missing is forgotten.
+
+        A stream that is there but has nothing to show comes with `covered` 0 and is remembered.
+        """
+        if not streams:
+            self._names, self._hops, self._inputs = [], {}, SessionInputs(0)
+            return []
+        names = [stream.name for stream in streams]
+        if names != self._names:
+            before = {name: k for k, name in enumerate(self._names)}
+            self._inputs = self._inputs.rearranged([before.get(name) for name in names])
+            self._hops = {name: self._hops.get(name, 0) for name in names}
+            self._names = names
+        inputs = self._inputs.push(
+            np.stack([stream.rows for stream in streams]),
+            np.stack([stream.covered for stream in streams]),
+        )
+        raw = self._fusion.run(inputs, [stream.modality for stream in streams])
+        covered = np.stack([stream.covered for stream in streams])
+        ends = np.arange(1, len(raw.gate) + 1) * TICK_HOPS
+        seen = np.cumsum(covered, axis=1)[:, ends - 1]
+        seen += np.array([self._hops[name] for name in names])[:, None]
+        for name, count in zip(names, seen[:, -1], strict=True):
+            self._hops[name] = int(count)
+        return [self._tick(raw, n, streams, seen[:, n]) for n in range(len(ends))]
+
+    def _tick(
+        self, raw: RawTicks, n: int, streams: Sequence[StreamHops], seen: FloatArray
+    ) -> FusedTick:
+        mode = MODES.index(self._fusion.mode)
+        rates = self._fusion.rates.get(self._fusion.mode, {})
+        found: dict[str, FusedStream] = {}
+        for s, stream in enumerate(streams):
+            if not raw.present[n, s] or seen[s] < WARM_HOPS:
+                continue
+            score = float(raw.scores[n, mode, s])
+            rate = rates.get(stream.modality)
+            found[stream.name] = FusedStream(
+                score=score,
+                per_day=None if rate is None else float(rate.at(score)),
+                own_error=float(raw.errors[n, s, 0]),
+                told_error=float(raw.errors[n, s, 1]),
+            )
+        judged = {name: s.per_day for name, s in found.items() if s.per_day is not None}
+        suspect = min(judged, key=lambda name: judged[name]) if judged else None
+        # Any of the streams may raise the session's alarm.
+        rate_of_session = len(judged) * judged[suspect] if suspect is not None else None
+        return FusedTick(
+            vector=raw.vectors[n, mode] if raw.present[n].any() else None,
+            anomaly=None
+            if rate_of_session is None
+            else float(-np.log10(max(rate_of_session, 1e-12))),
+            is_alarm=rate_of_session is not None and rate_of_session <= self._per_day,
+            suspect=suspect,
+            streams=found,
+        )

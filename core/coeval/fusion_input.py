@@ -1,0 +1,249 @@
+"""What the fusion network sees at a tick: the last moments of every stream, what is usual for
+each, and how well the streams' contents agree about the moment.
+
+In: embeddings of streams on one timeline, hop by hop. Out: arrays for a tick, all causal. The
+same code runs in training and on the server.
+
+Shape letters: N ticks, S streams, T hops, E embedding, L lags.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coeval.hops import EMBEDDING_DIM
+from coeval.samples import FloatArray
+
+TICK_HOPS = 5
+"""Hops between ticks (0.25 s)."""
+RECENT_HOPS = 64
+"""Hops of each stream that a tick shows (3.2 s)."""
+HIGHPASS_HOPS = 121
+"""Memory of the mean that is subtracted before contents are compared: `coeval.lag` subtracts one
+of as many hops, which a causal filter can only approximate."""
+LONGEST_LAG_HOPS = 100
+"""How far apart moments are compared (5 s)."""
+NEAR_HOPS, FAR_HOPS = 1, 6
+"""Lags up to the first count as the same moment, from the second on (0.3 s) as another."""
+MEMORIES_TICKS = (8, 32, 120)
+"""Memories of the comparison: 2, 8 and 30 s."""
+HISTORY_HOPS = 800
+"""Memory of what is usual for a stream (40 s)."""
+LEAST_STIR = 1e-6
+"""Added to the squared step of an embedding: above float16's rounding on the wire, far below the
+steps of a live stream (about 5e-3)."""
+
+HISTORY_DIM = 2 * EMBEDDING_DIM + 3
+"""Usual embedding, its spread, usual stir and its spread, how much of the memory is filled."""
+JOINT_DIM = 4 * len(MEMORIES_TICKS)
+"""Of each memory: the same moment, any other, their difference, and how much happened."""
+PAIR_DIM = 3 * len(MEMORIES_TICKS)
+"""Of each memory: the same moment, any other, their difference."""
+
+
+STATE_BY_STREAM = (
+    "_recent",
+    "_covered",
+    "_stir",
+    "_mean",
+    "_square",
+    "_stir_mean",
+    "_stir_square",
+    "_seen",
+    "_slow",
+    "_past",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickInputs:
+    """What is known at N ticks of S streams; a stream that is not there has zeros."""
+
+    recent: FloatArray
+    """Embeddings of the last hops, shape (N, S, RECENT_HOPS, E)."""
+    covered: FloatArray
+    """1 where there is a row, else 0, shape (N, S, RECENT_HOPS)."""
+    stir: FloatArray
+    """Step of each hop against what is usual for the stream, in spreads, (N, S, RECENT_HOPS)."""
+    history: FloatArray
+    """What is usual for the stream, shape (N, S, HISTORY_DIM)."""
+    joint: FloatArray
+    """How well each stream agrees with all others together, shape (N, S, JOINT_DIM)."""
+    pairs: FloatArray
+    """How well each agrees with each other one, shape (N, S, S, PAIR_DIM)."""
+
+    def take(
+        self, ticks: "slice | np.ndarray", streams: Sequence[int] | None = None
+    ) -> "TickInputs":
+        """Some of the ticks, and the streams in the order named; `joint` is not made anew."""
+        s = slice(None) if streams is None else np.asarray(streams)
+        pairs = self.pairs[ticks]
+        return TickInputs(
+            recent=self.recent[ticks][:, s],
+            covered=self.covered[ticks][:, s],
+            stir=self.stir[ticks][:, s],
+            history=self.history[ticks][:, s],
+            joint=self.joint[ticks][:, s],
+            pairs=pairs if streams is None else pairs[:, s][:, :, s],
+        )
+
+
+class SessionInputs:
+    """Keeps what a session's ticks need of the past; one instance serves one set of streams."""
+
+    def __init__(self, num_streams: int) -> None:
+        """Begin with nothing known of any stream."""
+        S, E = num_streams, EMBEDDING_DIM
+        self.num_streams = num_streams
+        self._recent = np.zeros((S, RECENT_HOPS, E), np.float32)
+        self._covered = np.zeros((S, RECENT_HOPS), np.float32)
+        self._stir = np.zeros((S, RECENT_HOPS), np.float32)
+        self._mean = np.zeros((S, E), np.float32)
+        self._square = np.zeros((S, E), np.float32)
+        self._stir_mean = np.zeros(S, np.float32)
+        self._stir_square = np.zeros(S, np.float32)
+        self._seen = np.zeros(S, np.float32)
+        self._slow = np.zeros((S, E), np.float32)
+        self._past = np.zeros((S, LONGEST_LAG_HOPS, E), np.float32)
+        M = len(MEMORIES_TICKS)
+        self._alike = np.zeros((M, S, S, LONGEST_LAG_HOPS + 1), np.float32)
+        self._energy = np.zeros((M, S), np.float32)
+
+    def rearranged(self, order: Sequence[int | None]) -> "SessionInputs":
+        """The same with other streams.
+
+        Args:
+            order: for each stream from now on, its index until now; None: a new one.
+        """
+        made = SessionInputs(len(order))
+        new = np.array([k for k, old in enumerate(order) if old is not None], np.int64)
+        was = np.array([old for old in order if old is not None], np.int64)
+        for name in STATE_BY_STREAM:
+            getattr(made, name)[new] = getattr(self, name)[was]
+        made._energy[:, new] = self._energy[:, was]
+        made._alike[:, new[:, None], new] = self._alike[:, was[:, None], was]
+        return made
+
+    def push(self, rows: FloatArray, covered: FloatArray) -> TickInputs:
+        """Take the streams' next hops; one tick for every TICK_HOPS of them.
+
+        Args:
+            rows: embeddings, shape (S, T, E), T a multiple of TICK_HOPS, streams in one order.
+            covered: 1 where there is a row, shape (S, T).
+
+        Returns:
+            Inputs of the T / TICK_HOPS ticks, each at the end of its hops.
+        """
+        assert rows.shape[0] == self.num_streams
+        assert rows.shape[1] % TICK_HOPS == 0
+        parts = [
+            self._push_tick(
+                rows[:, k : k + TICK_HOPS].astype(np.float32, copy=False),
+                covered[:, k : k + TICK_HOPS].astype(np.float32, copy=False),
+            )
+            for k in range(0, rows.shape[1], TICK_HOPS)
+        ]
+        recent, present, stir, history, joint, pairs = (
+            np.stack(part) for part in zip(*parts, strict=True)
+        )
+        return TickInputs(
+            recent=recent, covered=present, stir=stir, history=history, joint=joint, pairs=pairs
+        )
+
+    def _push_tick(self, rows: FloatArray, covered: FloatArray) -> tuple[FloatArray, ...]:
+        rows = rows * covered[..., None]
+        steps = np.diff(np.concatenate([self._recent[:, -1:], rows], axis=1), axis=1)
+        was_there = np.concatenate([self._covered[:, -1:], covered[:, :-1]], axis=1) * covered
+        stir = np.log(np.square(steps).mean(axis=-1) + LEAST_STIR)
+        passed = np.empty_like(rows)
+        usual = np.empty_like(covered)
+        for t in range(rows.shape[1]):
+            passed[:, t] = self._note(rows[:, t], covered[:, t])
+            usual[:, t] = self._note_stir(stir[:, t], was_there[:, t])
+        self._recent = np.concatenate([self._recent[:, TICK_HOPS:], rows], axis=1)
+        self._covered = np.concatenate([self._covered[:, TICK_HOPS:], covered], axis=1)
+        self._stir = np.concatenate([self._stir[:, TICK_HOPS:], usual], axis=1)
+        self._compare(passed)
+        joint, pairs = self._agreement()
+        return self._recent, self._covered, self._stir, self._history(), joint, pairs
+
+    def _note(self, row: FloatArray, covered: FloatArray) -> FloatArray:
+        """Take one hop into the usual; returns it less its slow mean, zero where nothing is."""
+        self._seen = self._seen + covered
+        gain = covered / np.minimum(np.maximum(self._seen, 1.0), HISTORY_HOPS)
+        self._mean += gain[:, None] * (row - self._mean)
+        self._square += gain[:, None] * (np.square(row) - self._square)
+        gain = covered / np.minimum(np.maximum(self._seen, 1.0), HIGHPASS_HOPS)
+        self._slow += gain[:, None] * (row - self._slow)
+        return (row - self._slow) * covered[:, None]
+
+    def _note_stir(self, stir: FloatArray, usable: FloatArray) -> FloatArray:
+        """How far a step is from the usual, in spreads; then it becomes part of the usual."""
+        spread = np.sqrt(np.maximum(self._stir_square - np.square(self._stir_mean), 0.25))
+        known = usable * (self._seen > 20)
+        off = np.clip((stir - self._stir_mean) / spread, -8.0, 8.0) * known
+        gain = usable / np.minimum(np.maximum(self._seen, 1.0), HISTORY_HOPS)
+        self._stir_mean += gain * (stir - self._stir_mean)
+        self._stir_square += gain * (np.square(stir) - self._stir_square)
+        return off.astype(np.float32)
+
+    def _history(self) -> FloatArray:
+        spread = np.sqrt(np.maximum(self._square - np.square(self._mean), 0.0))
+        stir_spread = np.sqrt(np.maximum(self._stir_square - np.square(self._stir_mean), 0.0))
+        filled = np.minimum(self._seen / HISTORY_HOPS, 1.0)
+        rest = np.stack([self._stir_mean, stir_spread, filled], axis=1)
+        return np.concatenate([self._mean, spread, rest], axis=1).astype(np.float32)
+
+    def _compare(self, passed: FloatArray) -> None:
+        """Correlate the new hops with the last seconds of every stream, lag by lag."""
+        S, T, E = passed.shape
+        self._past = np.concatenate([self._past, passed], axis=1)
+        windows = np.lib.stride_tricks.sliding_window_view(self._past, LONGEST_LAG_HOPS + 1, axis=1)
+        # (S, T, E, L) → one product a hop: what stream a shows now against what b showed before
+        before = windows.transpose(1, 2, 0, 3).reshape(T, E, S * (LONGEST_LAG_HOPS + 1))
+        now = passed.transpose(1, 0, 2)
+        products = (now @ before).sum(axis=0).reshape(S, S, LONGEST_LAG_HOPS + 1)[..., ::-1]
+        energy = np.square(passed).sum(axis=(1, 2))
+        keep = 1.0 - 1.0 / np.array(MEMORIES_TICKS, np.float32)
+        self._alike = self._alike * keep[:, None, None, None] + products
+        self._energy = self._energy * keep[:, None] + energy
+        self._past = self._past[:, -LONGEST_LAG_HOPS:]
+
+    def _agreement(self) -> tuple[FloatArray, FloatArray]:
+        """Evidence of every memory, in nats as the encoders were trained to give it."""
+        M, S = self._energy.shape
+        later = self._alike  # a now against b before: lag ≥ 0
+        earlier = self._alike.transpose(0, 2, 1, 3)  # lag ≤ 0
+        own = np.eye(S, dtype=bool)[None, :, :, None]
+        joint = evidence(
+            np.where(own, 0.0, later).sum(axis=2), np.where(own, 0.0, earlier).sum(axis=2)
+        )
+        joint = np.concatenate([joint, np.arcsinh(self._energy)[..., None]], axis=-1)
+        pairs = evidence(later, earlier)
+        return (
+            joint.transpose(1, 0, 2).reshape(S, M * 4).astype(np.float32),
+            pairs.transpose(1, 2, 0, 3).reshape(S, S, M * 3).astype(np.float32),
+        )
+
+
+def evidence(later: FloatArray, earlier: FloatArray) -> FloatArray:
+    """What correlations say of the moment, shape (…, 3), compressed by arcsinh.
+
+    Args:
+        later: correlations at lags 0…LONGEST_LAG_HOPS, shape (…, L).
+        earlier: at lags 0…−LONGEST_LAG_HOPS.
+
+    Returns:
+        The same moment, the sum of all others (log-sum-exp), and their difference.
+    """
+    near = np.maximum(
+        later[..., : NEAR_HOPS + 1].max(axis=-1), earlier[..., : NEAR_HOPS + 1].max(axis=-1)
+    )
+    top = np.maximum(later[..., FAR_HOPS:].max(axis=-1), earlier[..., FAR_HOPS:].max(axis=-1))
+    others = sum(
+        np.exp(side[..., FAR_HOPS:] - top[..., None]).sum(axis=-1) for side in (later, earlier)
+    )
+    far = top + np.log(others)
+    found: FloatArray = np.arcsinh(np.stack([near, far, near - far], axis=-1))
+    return found

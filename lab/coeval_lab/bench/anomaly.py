@@ -1,0 +1,268 @@
+"""Rows of `coeval bench encoders`: how well injected faults are found, and how often none is.
+
+Every fault is one stream's from some moment to the end. A tick of it counts as positive from
+GRACE_S after that moment (what the promise allows), the same session's calm ticks as negative.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coeval.fusion_input import TICK_HOPS, SessionInputs
+from coeval.samples import FloatArray
+from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, Fusion, Mode
+from coeval_lab.bench.fault_material import (
+    FaultySession,
+    Injected,
+    Track,
+    recording_sessions,
+    scene_session,
+)
+from coeval_lab.bench.faults import FAULTS
+from coeval_lab.bench.modalities import COMBINATIONS
+from coeval_training.data import FIRST_HELD_OUT_SEED
+
+Row = dict[str, Any]
+
+FIRST_SEED = FIRST_HELD_OUT_SEED + 500_000
+ALL_STREAMS = "all streams"
+TICKS_PER_S = 4
+GRACE_S = 2.0
+WARM_TICKS = 48
+"""Ticks at a session's start that are not counted (12 s)."""
+TRAINED_ON = ("frozen camera", "stuck sensor", "dead microphone", "desync", "swapped")
+"""Faults whose like the network saw in training, made in another way and on other scenes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnomalyPlan:
+    """How much is measured."""
+
+    num_scenes: int = 24
+    """Generated held-out scenes."""
+    recordings: Path | None = None
+    """Folder of real recordings; None: none."""
+    seed: int = 1
+    """Seeds the draws of recordings' faults."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found of one kind of fault."""
+
+    positive: list[FloatArray] = field(default_factory=list)
+    """Session scores of faulty ticks, a run each."""
+    negative: list[FloatArray] = field(default_factory=list)
+    """Of calm ticks of the same sessions."""
+    own_positive: list[FloatArray] = field(default_factory=list)
+    """The faulty stream's own scores."""
+    own_negative: list[FloatArray] = field(default_factory=list)
+    """The same stream's, calm."""
+    delays_s: list[float] = field(default_factory=list)
+    """From onset to alarm; infinite: none."""
+    blamed: list[bool] = field(default_factory=list)
+    """Whether the alarm named the stream."""
+
+
+def auroc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float | None:
+    """Share of (faulty, calm) pairs in the right order; ties count half."""
+    if not len(positive) or not len(negative):
+        return None
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, side="left")
+    upto = np.searchsorted(ordered, positive, side="right")
+    return float((below + upto).mean() / 2 / len(negative))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Scores of a session's ticks, by mode."""
+
+    session: dict[Mode, FloatArray]
+    """log10 of days between such false alarms, shape (N,); NaN where nothing can be judged."""
+    streams: dict[Mode, FloatArray]
+    """Of each stream alone, shape (N, S)."""
+    vectors: dict[Mode, FloatArray]
+    """Fused vectors, shape (N, 32)."""
+
+
+def judge(fusion: Fusion, tracks: Sequence[Track]) -> Judged:
+    """All modes' answers for a session, from the first hop to the last."""
+    rows = np.stack([track.rows for track in tracks])
+    covered = np.stack([track.covered for track in tracks])
+    inputs = SessionInputs(len(tracks)).push(rows, covered)
+    raw = fusion.run(inputs, [track.modality for track in tracks])
+    ends = np.arange(1, len(raw.gate) + 1) * TICK_HOPS
+    seen = np.cumsum(covered, axis=1)[:, ends - 1].T
+    usable = (raw.present > 0) & (seen >= 200)
+    by_stream: dict[Mode, FloatArray] = {}
+    by_session: dict[Mode, FloatArray] = {}
+    for m, mode in enumerate(MODES):
+        per_day = np.full(usable.shape, np.inf)
+        for s, track in enumerate(tracks):
+            rate = fusion.rates[mode][track.modality]
+            per_day[:, s] = rate.at(raw.scores[:, m, s])
+        per_day[~usable] = np.inf
+        least = per_day.min(axis=1) * usable.sum(axis=1)
+        by_stream[mode] = -np.log10(np.maximum(per_day, 1e-12))
+        by_session[mode] = np.where(usable.any(axis=1), -np.log10(np.maximum(least, 1e-12)), np.nan)
+    return Judged(
+        session=by_session,
+        streams=by_stream,
+        vectors={mode: raw.vectors[:, m] for m, mode in enumerate(MODES)},
+    )
+
+
+def note_session(
+    found: dict[tuple[Mode, str], Found],
+    fusion: Fusion,
+    session: FaultySession,
+    names: Sequence[str],
+    *,
+    calm_runs: dict[Mode, list[FloatArray]],
+) -> None:
+    """Judge a session of some streams, calm and with each fault of one of them."""
+    tracks = [session.calm[name] for name in names]
+    calm = judge(fusion, tracks)
+    for mode in MODES:
+        calm_runs[mode].append(calm.session[mode][WARM_TICKS:])
+    first = session.onset_hop // TICK_HOPS + 1
+    for injected in session.injected:
+        name = injected.track.name
+        if name not in names:
+            continue
+        changed = judge(fusion, [injected.track if t.name == name else t for t in tracks])
+        for mode in MODES:
+            at = names.index(name)
+            note_fault(
+                found.setdefault((mode, injected.fault.name), Found()),
+                injected,
+                calm.session[mode],
+                changed.session[mode],
+                calm.streams[mode][:, at],
+                changed.streams[mode],
+                at,
+                first,
+            )
+
+
+def note_fault(
+    found: Found,
+    injected: Injected,
+    calm: FloatArray,
+    changed: FloatArray,
+    calm_own: FloatArray,
+    changed_streams: FloatArray,
+    at: int,
+    first: int,
+) -> None:
+    """Add one trial."""
+    late = first + round(GRACE_S * TICKS_PER_S)
+    found.negative.append(finite(calm[WARM_TICKS:]))
+    found.positive.append(finite(changed[late:]))
+    if injected.fault.alarms:
+        found.own_negative.append(finite(calm_own[WARM_TICKS:]))
+        found.own_positive.append(finite(changed_streams[late:, at]))
+    alarms = np.flatnonzero(changed[first:] >= -np.log10(ALARMS_PER_DAY))
+    found.delays_s.append((alarms[0] + 1) / TICKS_PER_S if len(alarms) else np.inf)
+    if len(alarms):
+        found.blamed.append(int(changed_streams[first + alarms[0]].argmax()) == at)
+
+
+def finite(scores: FloatArray) -> FloatArray:
+    """Those that are known."""
+    return scores[np.isfinite(scores)]
+
+
+def rows_of(
+    found: Mapping[tuple[Mode, str], Found],
+    calm_runs: Mapping[Mode, Sequence[FloatArray]],
+    *,
+    source: str,
+    combination: str,
+) -> Iterator[Row]:
+    """A line for each mode and fault."""
+    for (mode, name), trials in sorted(found.items()):
+        fault = next(f for f in FAULTS if f.name == name)
+        delays = np.array(trials.delays_s)
+        caught = delays[np.isfinite(delays)]
+        calm = np.concatenate([finite(run) for run in calm_runs[mode]])
+        score = auroc(np.concatenate(trials.positive), np.concatenate(trials.negative))
+        own = (
+            auroc(np.concatenate(trials.own_positive), np.concatenate(trials.own_negative))
+            if trials.own_positive
+            else None
+        )
+        yield {
+            "kind": "anomaly",
+            "pair": combination,
+            "fault": name,
+            "method": mode,
+            "source": source,
+            "in_bar": fault.in_bar,
+            "unseen_fault": not name.startswith(TRAINED_ON),
+            "trials": len(delays),
+            "auroc": None if score is None else round(score, 4),
+            "auroc_stream": None if own is None else round(own, 4),
+            "within_2s": round(100 * float(np.mean(delays <= GRACE_S)), 1),
+            "detected": round(100 * len(caught) / len(delays), 1),
+            "median_delay_s": round(float(np.median(caught)), 2) if len(caught) else None,
+            "blamed": round(100 * float(np.mean(trials.blamed)), 1) if trials.blamed else None,
+            "calm_hours": round(len(calm) / TICKS_PER_S / 3600, 2),
+            "calm_alarms": sum(spells(run) for run in calm_runs[mode]),
+        }
+
+
+def spells(run: FloatArray) -> int:
+    """Alarms of a calm run; those less than 10 s apart are one."""
+    above = np.flatnonzero(run >= -np.log10(ALARMS_PER_DAY))
+    return 0 if not len(above) else 1 + int((np.diff(above) > 10 * TICKS_PER_S).sum())
+
+
+def combinations_of(session: FaultySession, *, is_scene: bool) -> dict[str, tuple[str, ...]]:
+    """Which streams are looked at together."""
+    every = {ALL_STREAMS: tuple(session.calm)}
+    if not is_scene:
+        return every
+    table = {
+        name: slots for name, slots in COMBINATIONS.items() if all(s in session.calm for s in slots)
+    }
+    return every | table
+
+
+def measured(
+    fusion: Fusion, sessions: Sequence[FaultySession], *, source: str, is_scene: bool
+) -> list[Row]:
+    """Lines of all combinations of modalities."""
+    found: dict[str, dict[tuple[Mode, str], Found]] = {}
+    calm: dict[str, dict[Mode, list[FloatArray]]] = {}
+    for session in sessions:
+        for name, slots in combinations_of(session, is_scene=is_scene).items():
+            note_session(
+                found.setdefault(name, {}),
+                fusion,
+                session,
+                slots,
+                calm_runs=calm.setdefault(name, {mode: [] for mode in MODES}),
+            )
+    return [
+        row
+        for name, trials in found.items()
+        for row in rows_of(trials, calm[name], source=source, combination=name)
+    ]
+
+
+def anomaly_rows(plan: AnomalyPlan, *, fusion: Fusion | None = None) -> Iterator[Row]:
+    """Injected faults on generated scenes and on real recordings that nothing was trained on."""
+    fusion = fusion or Fusion.load()
+    scenes = [scene_session(FIRST_SEED + k) for k in range(plan.num_scenes)]
+    yield from measured(fusion, scenes, source="held-out scenes", is_scene=True)
+    if plan.recordings is not None:
+        real = list(recording_sessions(plan.recordings, seed=plan.seed))
+        yield from measured(fusion, real, source="held-out recordings", is_scene=False)
+        for session in real:
+            yield from measured(fusion, [session], source=session.source, is_scene=False)

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from coeval.fusion_input import (
+    FAR_HOPS,
+    LEAST_STIR,
+    MEMORIES_TICKS,
+    RECENT_HOPS,
+    TICK_HOPS,
+    SessionInputs,
+    TickInputs,
+)
+from coeval.hops import EMBEDDING_DIM
+from coeval.samples import FloatArray
+
+HOPS = 400
+
+
+def content(seed: int, num_hops: int = HOPS) -> FloatArray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.3, (num_hops, EMBEDDING_DIM)).astype(np.float32)
+
+
+def pushed(*streams: FloatArray) -> TickInputs:
+    rows = np.stack(streams)
+    return SessionInputs(len(streams)).push(rows, np.ones(rows.shape[:2], np.float32))
+
+
+def agreement(inputs: TickInputs, stream: int) -> float:
+    """How far the same moment is above all others, by the longest memory, at the last tick."""
+    return float(inputs.joint[-1, stream].reshape(len(MEMORIES_TICKS), 4)[-1, 2])
+
+
+def test_streams_of_one_moment_agree() -> None:
+    same = content(1)
+    assert agreement(pushed(same, same), 0) > 3.0
+
+
+def test_a_stream_that_is_late_disagrees() -> None:
+    same = content(1)
+    assert agreement(pushed(same, np.roll(same, 30, axis=0)), 0) < -3.0
+
+
+def test_a_stream_that_is_early_disagrees_as_much() -> None:
+    same = content(1)
+    assert agreement(pushed(same, np.roll(same, -30, axis=0)), 0) < -3.0
+
+
+def test_a_stream_less_than_the_nearest_other_moment_off_is_not_called_late() -> None:
+    same = content(1)
+    assert agreement(pushed(same, np.roll(same, FAR_HOPS - 5, axis=0)), 0) > 3.0
+
+
+def test_of_three_streams_the_late_one_disagrees_most() -> None:
+    same = content(1)
+    inputs = pushed(same, np.roll(same, 40, axis=0), same)
+    assert agreement(inputs, 1) < min(agreement(inputs, 0), agreement(inputs, 2))
+
+
+def test_hops_in_pieces_give_the_ticks_of_all_at_once() -> None:
+    rows = np.stack([content(1), content(2)])
+    covered = np.ones(rows.shape[:2], np.float32)
+    whole = SessionInputs(2).push(rows, covered)
+    session = SessionInputs(2)
+    parts = [
+        session.push(rows[:, k : k + 50], covered[:, k : k + 50]) for k in range(0, HOPS, 50)
+    ]
+    for name in TickInputs.__slots__:
+        pieces = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_allclose(pieces, getattr(whole, name), rtol=1e-4, atol=1e-5)
+
+
+def test_streams_named_in_another_order_keep_their_past() -> None:
+    a, b = content(1), content(2)
+    covered = np.ones((2, HOPS // 2), np.float32)
+    half = HOPS // 2
+    session = SessionInputs(2)
+    session.push(np.stack([a, b])[:, :half], covered)
+    turned = session.rearranged([1, 0]).push(np.stack([b, a])[:, half:], covered)
+    straight = pushed(a, b)
+    np.testing.assert_allclose(turned.joint[-1, 0], straight.joint[-1, 1], rtol=1e-4)
+    np.testing.assert_allclose(turned.history[-1, 1], straight.history[-1, 0], rtol=1e-4)
+
+
+def test_a_new_stream_begins_without_a_past() -> None:
+    session = SessionInputs(1)
+    session.push(content(1)[None], np.ones((1, HOPS), np.float32))
+    joined = session.rearranged([0, None])
+    inputs = joined.push(np.stack([content(1), content(2)])[:, :TICK_HOPS], np.ones((2, TICK_HOPS)))
+    assert inputs.history[0, 0, -1] > 0.4
+    assert inputs.history[0, 1, -1] == pytest.approx(TICK_HOPS / 800)
+    assert not inputs.covered[0, 1, : RECENT_HOPS - TICK_HOPS].any()
+
+
+def test_a_frozen_stream_stirs_far_less_than_is_usual_for_it() -> None:
+    rows = content(1)
+    rows[-20:] = rows[-21]
+    assert (pushed(rows).stir[-1, 0, -19:] < -4.0).all()
+
+
+def test_rounding_on_the_wire_is_no_stir() -> None:
+    row = content(1)[0]
+    step = float(np.square(row.astype(np.float16).astype(np.float32) - row).mean())
+    assert step < LEAST_STIR
+
+
+def test_hops_that_are_not_there_teach_nothing() -> None:
+    rows = np.stack([content(1)])
+    covered = np.ones((1, HOPS), np.float32)
+    covered[:, 200:] = 0.0
+    with_gap = SessionInputs(1).push(rows, covered)
+    before = pushed(content(1)[:200])
+    np.testing.assert_allclose(with_gap.history[-1], before.history[-1], rtol=1e-5)
+    assert not with_gap.recent[-1].any()

@@ -1,0 +1,79 @@
+"""`coeval train-fusion`: train the fusion network, set its alarms' rates, export it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import coeval_aggregator
+from coeval_training.fusion_calibrate import calm_scores, rates_of
+from coeval_training.fusion_card import write_fusion_card
+from coeval_training.fusion_data import Embedder
+from coeval_training.fusion_export import export_fusion
+from coeval_training.fusion_scenes import FIRST_CALM_SEED, make_fusion_files
+from coeval_training.fusion_train import FusionConfig, embed_scenes, recorded_scenes
+from coeval_training.fusion_train import train_fusion as run_training
+from coeval_training.material import present_recordings
+from coeval_training.out_folder import make_out_folder
+
+DEFAULTS = FusionConfig()
+CALM_SCENES = 80
+CALM_SCENE_S = 120.0
+
+
+def train_fusion(
+    out: Annotated[
+        Path, typer.Option(help="Keeps scenes and the checkpoint; resumes from there.")
+    ] = Path("runs/fusion"),
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of fusion.onnx; default: inside the package.")
+    ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="Folder of real recordings; those named in material.py are used."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = DEFAULTS.steps,
+    scenes: Annotated[int, typer.Option(min=4, help="Generated scenes.")] = DEFAULTS.num_scenes,
+    calm_scenes: Annotated[
+        int, typer.Option(min=8, help="Calm scenes that set the alarms' rates.")
+    ] = CALM_SCENES,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, sessions and order.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that render scenes.")
+    ] = os.cpu_count() or 1,
+) -> None:
+    """Train the fusion network on the shipped encoders' embeddings, and set its alarms' rates."""
+    console = Console(stderr=True)
+    if recordings is None and Path("../shared/recordings").is_dir():
+        recordings = Path("../shared/recordings")
+    folder = models or Path(coeval_aggregator.__path__[0]) / "models"
+    make_out_folder(folder)
+    embedder = Embedder()
+    real = recorded_scenes(recordings, embedder, seed=seed)
+    columns = (TextColumn("fusion"), BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("train", total=1.0)
+        network, about = run_training(
+            FusionConfig(steps=steps, num_scenes=scenes, seed=seed),
+            out,
+            workers=workers,
+            embedder=embedder,
+            more_scenes=real,
+            say=lambda line: bar.console.print(line, highlight=False),
+            progress=lambda share: bar.update(task, completed=share),
+        )
+    seeds = range(FIRST_CALM_SEED, FIRST_CALM_SEED + calm_scenes)
+    paths = make_fusion_files(
+        out / "scenes", seeds, duration_s=CALM_SCENE_S, workers=workers, with_dead=False
+    )
+    calm = embed_scenes(paths, embedder, CALM_SCENE_S)
+    rates = rates_of(calm_scores(network, calm, seed=seed))
+    about["recordings"] = present_recordings(recordings)
+    about["calm_scenes"] = calm_scenes
+    path = folder / "fusion.onnx"
+    export_fusion(network, path, about=about, rates=rates)
+    console.print(f"fusion: {path} ({path.stat().st_size / 1e3:.0f} kB)", highlight=False)
+    console.print(f"card: {write_fusion_card(folder, about, rates)}", highlight=False)

@@ -1,0 +1,297 @@
+"""Trains the fusion network on embeddings of the encoders that ship; no labels are needed.
+
+Three things are learned at once, each mode of fusion for itself: which stream is not of this
+moment (faults are made, so the answer is known), what the streams that are left out show (masked
+streams are told from the fused vector), and that two halves of a session's streams mean the same
+moment (contrast against other moments).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coeval.errors import BadConfig
+from coeval.fusion_input import TickInputs
+from coeval.hops import HOP_NS
+from coeval.samples import MODALITIES
+from coeval.time import NS_PER_S
+from coeval_edge.recording import open_recording, read_samples
+from coeval_training.commit import current_commit
+from coeval_training.fusion_data import (
+    EmbeddedStream,
+    Embedder,
+    FusionBatch,
+    TrainingSession,
+    draw_ticks,
+    make_session,
+)
+from coeval_training.fusion_model import GIST_HOPS, MODES, Fusion, FusionOut, Streams, huber
+from coeval_training.fusion_scenes import (
+    FIRST_FUSION_SEED,
+    FusionRows,
+    make_fusion_files,
+    read_fusion_file,
+    stream_rows,
+)
+from coeval_training.material import present_recordings
+from coeval_training.out_folder import make_out_folder
+
+LEAST_RECORDED_HOPS = 500
+"""Shorter recordings (25 s) teach nothing: a session needs some history before a fault."""
+WEIGHTS = (0.5, 0.5, 1.0)
+"""Of the losses of early, late and hybrid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionConfig:
+    """Everything that decides a training run of the fusion network."""
+
+    seed: int = 1
+    """Seeds weights, sessions and order."""
+    num_scenes: int = 120
+    """Generated scenes (seeds from FIRST_FUSION_SEED)."""
+    scene_s: float = 90.0
+    """Length of each."""
+    sessions_per_scene: int = 4
+    """Sessions made of each scene: other streams, other faults."""
+    steps: int = 2400
+    """Optimiser steps."""
+    sessions_per_step: int = 8
+    """Sessions in a batch."""
+    ticks_per_session: int = 8
+    """Ticks of each."""
+    rate: float = 2e-3
+    """Peak learning rate of AdamW."""
+    tell_weight: float = 0.5
+    """Weight of telling masked streams."""
+    match_weight: float = 0.2
+    """Weight of matching two halves of a session's streams."""
+    own_weight: float = 0.2
+    """Weight of giving a stream back by itself."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_scenes", "steps", "sessions_per_scene"):
+            if getattr(self, name) < 1:
+                raise BadConfig(f"{name} must be 1 or more, got {getattr(self, name)}")
+
+
+def embed_scenes(
+    paths: Sequence[Path], embedder: Embedder, scene_s: float
+) -> list[list[EmbeddedStream]]:
+    """Embeddings of all streams of the scenes."""
+    num_hops = round(scene_s * NS_PER_S / HOP_NS)
+    return [
+        [embedder(rows, num_hops=num_hops) for rows in read_fusion_file(path).values()]
+        for path in paths
+    ]
+
+
+def recorded_scenes(
+    folder: Path | None, embedder: Embedder, *, seed: int
+) -> list[list[EmbeddedStream]]:
+    """Embeddings of the real recordings to train on that are there.
+
+    Raises:
+        BadRecording: one of them cannot be read.
+    """
+    scenes = []
+    for k, name in enumerate(present_recordings(folder)):
+        assert folder is not None
+        streams = recorded_streams(folder / name, seed=seed + k)
+        if len(streams) < 2:
+            continue
+        start = min(stream.start_hops for stream in streams)
+        streams = [replace(s, start_hops=s.start_hops - start) for s in streams]
+        num_hops = max(round(s.start_hops) + len(s.rows) for s in streams)
+        if num_hops >= LEAST_RECORDED_HOPS:
+            scenes.append([embedder(stream, num_hops=num_hops) for stream in streams])
+    return scenes
+
+
+def recorded_streams(folder: Path, *, seed: int) -> list[FusionRows]:
+    """Rows of every stream of a recording."""
+    recording = open_recording(folder)
+    rng = np.random.default_rng([seed, 19])
+    found = []
+    for stream in recording.manifest.streams:
+        rows = stream_rows(
+            read_samples(recording, stream),
+            stream.modality,
+            phase_ns=int(rng.integers(0, HOP_NS)),
+            dies_ns=None,
+        )
+        if rows is not None:
+            found.append(rows)
+    return found
+
+
+def make_sessions(
+    scenes: Sequence[Sequence[EmbeddedStream]], *, seed: int, per_scene: int
+) -> list[TrainingSession]:
+    """Sessions of every scene, streams of the scenes before and after it to be swapped in."""
+    sessions = []
+    for k, scene in enumerate(scenes):
+        others = (
+            [s for d in (1, 2, 3) for s in scenes[(k + d) % len(scenes)]] if len(scenes) > 3 else []
+        )
+        for n in range(per_scene):
+            rng = np.random.default_rng([seed, k, n])
+            sessions.append(make_session(scene, others, rng))
+    return sessions
+
+
+def set_scale(network: Fusion, scenes: Sequence[Sequence[EmbeddedStream]]) -> None:
+    """Take over what is usual for each modality."""
+    for k, modality in enumerate(MODALITIES):
+        rows = [s.rows[s.covered > 0] for scene in scenes for s in scene if s.modality == modality]
+        if rows:
+            every = np.concatenate(rows)
+            network.usual[k] = torch.from_numpy(every.mean(axis=0))
+            network.spread[k] = torch.from_numpy(every.std(axis=0) + 1e-3)
+
+
+def streams_of(batch: FusionBatch) -> Streams:
+    """A batch as tensors."""
+    known = {name: torch.from_numpy(getattr(batch.inputs, name)) for name in TickInputs.__slots__}
+    return Streams(
+        **known,
+        modality=torch.from_numpy(batch.modality),
+        present=torch.from_numpy(batch.present),
+    )
+
+
+def halves(present: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two parts of the streams that are there, none of them empty where there are two."""
+    order = torch.rand(present.shape, generator=rng) * present
+    share = torch.rand((len(present), 1), generator=rng) * 0.6 + 0.2
+    rank = order.argsort(dim=1, descending=True).argsort(dim=1)
+    count = present.sum(1, keepdim=True)
+    cut = (count * share).round().clamp(min=1)
+    cut = torch.minimum(cut, (count - 1).clamp(min=1))
+    first = present * (rank < cut)
+    return first, present - first
+
+
+def contrast(a: Tensor, b: Tensor, usable: Tensor) -> Tensor:
+    """InfoNCE between two views of the same moments, other moments of the batch as negatives."""
+    a, b = functional.normalize(a[usable], dim=-1), functional.normalize(b[usable], dim=-1)
+    scores = a @ b.T / 0.1
+    target = torch.arange(len(a))
+    return 0.5 * (
+        functional.cross_entropy(scores, target) + functional.cross_entropy(scores.T, target)
+    )
+
+
+def losses_of(
+    network: Fusion, batch: FusionBatch, config: FusionConfig, rng: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch, and its parts."""
+    about = streams_of(batch)
+    faulty, told = torch.from_numpy(batch.faulty), torch.from_numpy(batch.told) * about.present
+    out: FusionOut = network(about)
+    judged = functional.binary_cross_entropy_with_logits(
+        out.scores, faulty[:, None].expand_as(out.scores), reduction="none"
+    )
+    judged = (judged * told[:, None]).sum((0, 2)) / told.sum()
+    parts = {f"judge_{mode}": float(judged[m].detach()) for m, mode in enumerate(MODES)}
+    loss = (torch.tensor(WEIGHTS) * judged).sum()
+    sound = told * (1 - faulty)
+    own = (out.errors[..., 0] * sound).sum() / sound.sum()
+    # Vectors: streams that are sound, in two halves.
+    first, second = halves(sound, rng)
+    usable = (first.sum(1) > 0) & (second.sum(1) > 0)
+    views = [
+        network.fuse(network.together(out.looks, half), out.looks.late, half).vectors
+        for half in (first, second)
+    ]
+    gist = out.looks.x[:, :, -GIST_HOPS:].mean(2)
+    weight = sound * usable[:, None]
+    for m, mode in enumerate(MODES):
+        a, b = views[0][:, m], views[1][:, m]
+        seen = a[:, None].expand(-1, gist.shape[1], -1)
+        guess = network.tell[m](torch.cat([seen, out.looks.kind], dim=-1))
+        off = huber(guess - gist).mean(-1)
+        tell = (off * weight).sum() / weight.sum()
+        match = contrast(a, b, usable)
+        parts |= {f"tell_{mode}": float(tell.detach()), f"match_{mode}": float(match.detach())}
+        loss = loss + WEIGHTS[m] * (config.tell_weight * tell + config.match_weight * match)
+    parts["own"] = float(own.detach())
+    return loss + config.own_weight * own, parts
+
+
+def train_fusion(
+    config: FusionConfig,
+    folder: Path,
+    *,
+    workers: int,
+    say: Callable[[str], None],
+    embedder: Embedder | None = None,
+    more_scenes: Sequence[Sequence[EmbeddedStream]] = (),
+    progress: Callable[[float], None] = lambda _: None,
+) -> tuple[Fusion, dict[str, Any]]:
+    """Train the fusion network; returns it and what it was trained on.
+
+    Args:
+        config: the run.
+        folder: keeps the rendered scenes.
+        workers: processes that render.
+        say: called with a line now and then.
+        embedder: the encoders; None: those that ship.
+        more_scenes: further material, such as real recordings.
+        progress: called with the share done, 0…1.
+
+    Raises:
+        BadConfig: the folder cannot be written.
+    """
+    make_out_folder(folder)
+    embedder = embedder or Embedder()
+    seeds = range(FIRST_FUSION_SEED, FIRST_FUSION_SEED + config.num_scenes)
+    paths = make_fusion_files(folder / "scenes", seeds, duration_s=config.scene_s, workers=workers)
+    generated = embed_scenes(paths, embedder, config.scene_s)
+    scenes = [*generated, *more_scenes]
+    sessions = make_sessions(scenes, seed=config.seed, per_scene=config.sessions_per_scene)
+    say(f"{len(sessions)} sessions of {len(scenes)} scenes")
+    torch.manual_seed(config.seed)
+    rng, halving = (
+        np.random.default_rng([config.seed, 3]),
+        torch.Generator().manual_seed(config.seed),
+    )
+    network = Fusion()
+    set_scale(network, generated)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=0.02)
+    began, recent = time.monotonic(), dict[str, float]()
+    for step in range(config.steps):
+        share = step / config.steps
+        rate = config.rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        batch = draw_ticks(
+            sessions, rng, num_sessions=config.sessions_per_step, ticks=config.ticks_per_session
+        )
+        loss, parts = losses_of(network, batch, config, halving)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        recent = {k: 0.98 * recent.get(k, v) + 0.02 * v for k, v in parts.items()}
+        progress((step + 1) / config.steps)
+        if (step + 1) % 200 == 0 or step + 1 == config.steps:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in recent.items())
+            say(f"step {step + 1} {time.monotonic() - began:.0f} s {shown}")
+    network.eval()
+    about = {
+        "config": asdict(config),
+        "commit": current_commit(),
+        "encoders": embedder.sha256,
+        "losses": {name: round(value, 4) for name, value in recent.items()},
+        "num_scenes": len(scenes),
+    }
+    return network, about
