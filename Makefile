@@ -61,6 +61,7 @@ bench-%: $(VENV)/.stamp-bench
 models: $(VENV)/.stamp-torch $(VENV)/.stamp-train
 	$(BIN)/coeval train $(TRAIN_ARGS)
 	$(BIN)/coeval export-encoders
+	$(BIN)/coeval train-fusion
 
 # The same sources give the same bytes: what ships changes only where they do.
 firmware:

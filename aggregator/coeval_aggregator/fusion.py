@@ -29,6 +29,8 @@ WARM_HOPS = 200
 ALARMS_PER_DAY = 1.0
 """False alarms a day and session that an alarm accepts, unless told otherwise."""
 SPEC = "coeval-fusion/1"
+SHIPPED = Path(str(files("coeval_aggregator").joinpath("models", "fusion.onnx")))
+"""The fusion network that ships with this package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ class Fusion:
         Raises:
             EncoderMismatch: it cannot be read, or is no fusion network of this version.
         """
-        path = path or Path(str(files("coeval_aggregator").joinpath("models", "fusion.onnx")))
+        path = path or SHIPPED
         try:
             model = path.read_bytes()
             options = onnxruntime.SessionOptions()

@@ -36,8 +36,11 @@ steps of a live stream (about 5e-3)."""
 
 HISTORY_DIM = 2 * EMBEDDING_DIM + 3
 """Usual embedding, its spread, usual stir and its spread, how much of the memory is filled."""
-JOINT_DIM = 4 * len(MEMORIES_TICKS)
-"""Of each memory: the same moment, any other, their difference, and how much happened."""
+MOST_NATS = 60.0
+"""What a sequential test adds up to at most, so that it comes back when all is well again."""
+JOINT_DIM = 4 * len(MEMORIES_TICKS) + 3
+"""Of each memory: the same moment, any other, their difference, and how much happened; then the
+tests for a stream that moved and for one that is unrelated, and what is usually told a tick."""
 PAIR_DIM = 3 * len(MEMORIES_TICKS)
 """Of each memory: the same moment, any other, their difference."""
 
@@ -53,6 +56,9 @@ STATE_BY_STREAM = (
     "_seen",
     "_slow",
     "_past",
+    "_near",
+    "_moved",
+    "_apart",
 )
 
 
@@ -109,6 +115,9 @@ class SessionInputs:
         M = len(MEMORIES_TICKS)
         self._alike = np.zeros((M, S, S, LONGEST_LAG_HOPS + 1), np.float32)
         self._energy = np.zeros((M, S), np.float32)
+        self._near = np.zeros((S, 2 * NEAR_HOPS + 1), np.float32)
+        self._moved = np.zeros((S, 2 * LONGEST_LAG_HOPS + 1), np.float32)
+        self._apart = np.zeros(S, np.float32)
 
     def rearranged(self, order: Sequence[int | None]) -> "SessionInputs":
         """The same with other streams.
@@ -204,11 +213,32 @@ class SessionInputs:
         before = windows.transpose(1, 2, 0, 3).reshape(T, E, S * (LONGEST_LAG_HOPS + 1))
         now = passed.transpose(1, 0, 2)
         products = (now @ before).sum(axis=0).reshape(S, S, LONGEST_LAG_HOPS + 1)[..., ::-1]
+        self._follow(products)
         energy = np.square(passed).sum(axis=(1, 2))
         keep = 1.0 - 1.0 / np.array(MEMORIES_TICKS, np.float32)
         self._alike = self._alike * keep[:, None, None, None] + products
         self._energy = self._energy * keep[:, None] + energy
         self._past = self._past[:, -LONGEST_LAG_HOPS:]
+
+    def _follow(self, products: FloatArray) -> None:
+        """Sequential tests of every stream against all others: moved in time, or unrelated.
+
+        Page's CUSUM (1954) of log-likelihood ratios: it forgets what spoke for calm and keeps what
+        has spoken against it since, so that weak evidence adds up for as long as it takes. What
+        the streams usually tell a tick sets its drift.
+        """
+        S, L = self.num_streams, LONGEST_LAG_HOPS
+        apart = products * (1.0 - np.eye(S, dtype=np.float32))[..., None]
+        later, earlier = apart.sum(axis=1), apart.sum(axis=0)  # lags 0…L, 0…−L, shape (S, L + 1)
+        told = np.concatenate([earlier[:, :0:-1], later], axis=1)  # lags −L…L
+        near = slice(L - NEAR_HOPS, L + NEAR_HOPS + 1)
+        self._near += (told[:, near] - self._near) / MEMORIES_TICKS[-1]
+        here = np.take_along_axis(told[:, near], self._near.argmax(axis=1)[:, None], axis=1)
+        usual = np.maximum(self._near.max(axis=1, keepdims=True), 0.0)
+        moved = self._moved + told - here - 0.25 * usual
+        moved[:, L - FAR_HOPS + 1 : L + FAR_HOPS] = 0.0
+        self._moved = np.clip(moved, 0.0, MOST_NATS)
+        self._apart = np.clip(self._apart + 0.5 * usual[:, 0] - here[:, 0], 0.0, MOST_NATS)
 
     def _agreement(self) -> tuple[FloatArray, FloatArray]:
         """Evidence of every memory, in nats as the encoders were trained to give it."""
@@ -220,9 +250,12 @@ class SessionInputs:
             np.where(own, 0.0, later).sum(axis=2), np.where(own, 0.0, earlier).sum(axis=2)
         )
         joint = np.concatenate([joint, np.arcsinh(self._energy)[..., None]], axis=-1)
+        tests = np.stack([self._moved.max(axis=1), self._apart, self._near.max(axis=1)], axis=1)
         pairs = evidence(later, earlier)
         return (
-            joint.transpose(1, 0, 2).reshape(S, M * 4).astype(np.float32),
+            np.concatenate(
+                [joint.transpose(1, 0, 2).reshape(S, M * 4), np.arcsinh(tests)], axis=1
+            ).astype(np.float32),
             pairs.transpose(1, 2, 0, 3).reshape(S, S, M * 3).astype(np.float32),
         )
 

@@ -28,7 +28,7 @@ def pushed(*streams: FloatArray) -> TickInputs:
 
 def agreement(inputs: TickInputs, stream: int) -> float:
     """How far the same moment is above all others, by the longest memory, at the last tick."""
-    return float(inputs.joint[-1, stream].reshape(len(MEMORIES_TICKS), 4)[-1, 2])
+    return float(inputs.joint[-1, stream, 4 * len(MEMORIES_TICKS) - 2])
 
 
 def test_streams_of_one_moment_agree() -> None:
@@ -57,14 +57,47 @@ def test_of_three_streams_the_late_one_disagrees_most() -> None:
     assert agreement(inputs, 1) < min(agreement(inputs, 0), agreement(inputs, 2))
 
 
+def evidence_against(inputs: TickInputs, stream: int) -> tuple[float, float]:
+    """The tests for a stream that moved and for one that is unrelated, at the last tick."""
+    moved, apart, _ = inputs.joint[-1, stream, 4 * len(MEMORIES_TICKS) :]
+    return float(moved), float(apart)
+
+
+def test_streams_of_one_moment_pass_both_tests() -> None:
+    moved, apart = evidence_against(pushed(content(1), content(1)), 0)
+    assert moved < 1.0
+    assert apart < 1.0
+
+
+def test_a_stream_that_moves_half_way_adds_up_evidence_against_itself() -> None:
+    same = content(1)
+    rows = same.copy()
+    rows[300:] = same[270:370]
+    quiet, found = (
+        evidence_against(pushed(same, same), 1)[0],
+        evidence_against(pushed(same, rows), 1)[0],
+    )
+    assert found > quiet + 3.0
+
+
+def test_a_stream_of_another_scene_half_way_adds_up_evidence_against_itself() -> None:
+    rows = content(1)
+    rows[300:] = content(2)[300:]
+    assert evidence_against(pushed(content(1), rows), 1)[1] > 3.0
+
+
+def test_evidence_against_a_stream_is_forgotten_when_all_is_well_again() -> None:
+    rows, same = content(1, 1600), content(1, 1600)
+    rows[300:400] = content(2)[300:400]
+    assert evidence_against(pushed(same, rows), 1)[1] < 1.0
+
+
 def test_hops_in_pieces_give_the_ticks_of_all_at_once() -> None:
     rows = np.stack([content(1), content(2)])
     covered = np.ones(rows.shape[:2], np.float32)
     whole = SessionInputs(2).push(rows, covered)
     session = SessionInputs(2)
-    parts = [
-        session.push(rows[:, k : k + 50], covered[:, k : k + 50]) for k in range(0, HOPS, 50)
-    ]
+    parts = [session.push(rows[:, k : k + 50], covered[:, k : k + 50]) for k in range(0, HOPS, 50)]
     for name in TickInputs.__slots__:
         pieces = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_allclose(pieces, getattr(whole, name), rtol=1e-4, atol=1e-5)

@@ -18,8 +18,9 @@ Apache-2.0.
 
 ## Trained on
 
-- {num_scenes} generated scenes of {scene_s:.0f} s (seeds from {first}), embedded by the encoders
-  named below; none of them was seen by the encoders.
+- {num_scenes} generated scenes of the encoders' own training, and {num_dead_scenes} of
+  {dead_scene_s:.0f} s with sensors that die (seeds from {first}), embedded by the encoders named
+  below.
 - {recordings}
 
 No labels: streams are killed, frozen, shifted by 0.3 to 5 s or swapped for another scene's
@@ -64,7 +65,8 @@ def write_fusion_card(
     listed = "; ".join(f"{name} ({TRAINED_ON[name]})" for name in names)
     card = CARD.format(
         num_scenes=config["num_scenes"],
-        scene_s=config["scene_s"],
+        num_dead_scenes=config["num_dead_scenes"],
+        dead_scene_s=config["dead_scene_s"],
         first=grouped(FIRST_FUSION_SEED),
         recordings=f"Real recordings: {listed}." if names else "No real recordings.",
         seed=config["seed"],

@@ -11,23 +11,26 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import coeval_aggregator
 from coeval_training.fusion_calibrate import calm_scores, rates_of
 from coeval_training.fusion_card import write_fusion_card
+from coeval_training.fusion_curves import plot_fusion_curves
 from coeval_training.fusion_data import Embedder
 from coeval_training.fusion_export import export_fusion
 from coeval_training.fusion_scenes import FIRST_CALM_SEED, make_fusion_files
-from coeval_training.fusion_train import FusionConfig, embed_scenes, recorded_scenes
+from coeval_training.fusion_train import FusionConfig, embed_scenes
 from coeval_training.fusion_train import train_fusion as run_training
-from coeval_training.material import present_recordings
 from coeval_training.out_folder import make_out_folder
 
 DEFAULTS = FusionConfig()
-CALM_SCENES = 80
-CALM_SCENE_S = 120.0
+CALM_SCENES = 48
+CALM_SCENE_S = 100.0
 
 
 def train_fusion(
     out: Annotated[
         Path, typer.Option(help="Keeps scenes and the checkpoint; resumes from there.")
     ] = Path("runs/fusion"),
+    encoder_scenes: Annotated[
+        Path, typer.Option(help="Scenes kept by `coeval train`; made where absent.")
+    ] = Path("runs/encoders/scenes"),
     models: Annotated[
         Path | None, typer.Option(help="Folder of fusion.onnx; default: inside the package.")
     ] = None,
@@ -52,16 +55,16 @@ def train_fusion(
     folder = models or Path(coeval_aggregator.__path__[0]) / "models"
     make_out_folder(folder)
     embedder = Embedder()
-    real = recorded_scenes(recordings, embedder, seed=seed)
     columns = (TextColumn("fusion"), BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("train", total=1.0)
         network, about = run_training(
             FusionConfig(steps=steps, num_scenes=scenes, seed=seed),
             out,
+            encoder_scenes=encoder_scenes,
+            recordings=recordings,
             workers=workers,
             embedder=embedder,
-            more_scenes=real,
             say=lambda line: bar.console.print(line, highlight=False),
             progress=lambda share: bar.update(task, completed=share),
         )
@@ -71,9 +74,9 @@ def train_fusion(
     )
     calm = embed_scenes(paths, embedder, CALM_SCENE_S)
     rates = rates_of(calm_scores(network, calm, seed=seed))
-    about["recordings"] = present_recordings(recordings)
     about["calm_scenes"] = calm_scenes
     path = folder / "fusion.onnx"
     export_fusion(network, path, about=about, rates=rates)
     console.print(f"fusion: {path} ({path.stat().st_size / 1e3:.0f} kB)", highlight=False)
+    console.print(f"curves: {plot_fusion_curves(out)}", highlight=False)
     console.print(f"card: {write_fusion_card(folder, about, rates)}", highlight=False)

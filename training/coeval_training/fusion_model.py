@@ -18,6 +18,7 @@ from coeval.samples import MODALITIES
 
 HIDDEN = 48
 HEADS = 4
+DROPOUT = 0.1
 VECTOR_DIM = 32
 TOKEN_HOPS = 8
 TOKENS = RECENT_HOPS // TOKEN_HOPS
@@ -97,6 +98,7 @@ class Attention(nn.Module):
         self.norm, self.norm_out = nn.LayerNorm(HIDDEN), nn.LayerNorm(HIDDEN)
         self.qkv = nn.Linear(HIDDEN, 3 * HIDDEN)
         self.out = nn.Linear(HIDDEN, HIDDEN)
+        self.drop = nn.Dropout(DROPOUT)
         self.inner, self.outer = nn.Linear(HIDDEN, 2 * HIDDEN), nn.Linear(2 * HIDDEN, HIDDEN)
 
     def forward(self, x_BCD: Tensor, mask_BC: Tensor) -> Tensor:
@@ -108,13 +110,15 @@ class Attention(nn.Module):
         scores = scores + (mask_BC - 1.0)[:, None, None, :] * 1e4
         seen = (scores.softmax(-1) @ v).permute(0, 2, 1, 3).reshape(B, C, HIDDEN)
         x = x_BCD + self.out(seen)
-        mixed: Tensor = x + self.outer(functional.gelu(self.inner(self.norm_out(x))))
+        mixed: Tensor = x + self.outer(self.drop(functional.gelu(self.inner(self.norm_out(x)))))
         return mixed
 
 
 def mlp(dim_in: int, dim_out: int, hidden: int = HIDDEN) -> nn.Sequential:
     """Two layers."""
-    return nn.Sequential(nn.Linear(dim_in, hidden), nn.GELU(), nn.Linear(hidden, dim_out))
+    return nn.Sequential(
+        nn.Linear(dim_in, hidden), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(hidden, dim_out)
+    )
 
 
 class Fusion(nn.Module):

@@ -6,6 +6,7 @@ streams are told from the fused vector), and that two halves of a session's stre
 moment (contrast against other moments).
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -21,10 +22,11 @@ from torch.nn import functional
 from coeval.errors import BadConfig
 from coeval.fusion_input import TickInputs
 from coeval.hops import HOP_NS
-from coeval.samples import MODALITIES
+from coeval.samples import MODALITIES, Modality
 from coeval.time import NS_PER_S
 from coeval_edge.recording import open_recording, read_samples
 from coeval_training.commit import current_commit
+from coeval_training.data import SLOTS, StreamRows, make_scenes
 from coeval_training.fusion_data import (
     EmbeddedStream,
     Embedder,
@@ -43,9 +45,11 @@ from coeval_training.fusion_scenes import (
 )
 from coeval_training.material import present_recordings
 from coeval_training.out_folder import make_out_folder
+from coeval_training.train import TrainConfig
 
 LEAST_RECORDED_HOPS = 500
 """Shorter recordings (25 s) teach nothing: a session needs some history before a fault."""
+STEPS_PER_CHECKPOINT = 200
 WEIGHTS = (0.5, 0.5, 1.0)
 """Of the losses of early, late and hybrid."""
 
@@ -56,13 +60,15 @@ class FusionConfig:
 
     seed: int = 1
     """Seeds weights, sessions and order."""
-    num_scenes: int = 120
-    """Generated scenes (seeds from FIRST_FUSION_SEED)."""
-    scene_s: float = 90.0
-    """Length of each."""
-    sessions_per_scene: int = 4
-    """Sessions made of each scene: other streams, other faults."""
-    steps: int = 2400
+    num_scenes: int = 400
+    """Generated scenes taken over from the encoders' training (seeds 0 …)."""
+    num_dead_scenes: int = 48
+    """Generated scenes with dead sensors (seeds from FIRST_FUSION_SEED)."""
+    dead_scene_s: float = 45.0
+    """Length of each of those."""
+    dead_sessions: int = 4
+    """Sessions made of each of those: other streams, other faults."""
+    steps: int = 1600
     """Optimiser steps."""
     sessions_per_step: int = 8
     """Sessions in a batch."""
@@ -70,6 +76,8 @@ class FusionConfig:
     """Ticks of each."""
     rate: float = 2e-3
     """Peak learning rate of AdamW."""
+    decay: float = 0.05
+    """Weight decay of AdamW."""
     tell_weight: float = 0.5
     """Weight of telling masked streams."""
     match_weight: float = 0.2
@@ -78,7 +86,7 @@ class FusionConfig:
     """Weight of giving a stream back by itself."""
 
     def __post_init__(self) -> None:
-        for name in ("num_scenes", "steps", "sessions_per_scene"):
+        for name in ("num_scenes", "num_dead_scenes", "steps", "dead_sessions"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be 1 or more, got {getattr(self, name)}")
 
@@ -133,15 +141,38 @@ def recorded_streams(folder: Path, *, seed: int) -> list[FusionRows]:
     return found
 
 
+def borrowed_scenes(
+    folder: Path, count: int, embedder: Embedder, *, workers: int
+) -> list[list[EmbeddedStream]]:
+    """Embeddings of the first scenes that the encoders were trained on."""
+    scene_s = TrainConfig().scene_s
+    num_hops = round(scene_s * NS_PER_S / HOP_NS)
+    scenes = make_scenes(folder, range(count), duration_s=scene_s, workers=workers)
+    return [
+        [embedder(alive(stream, SLOTS[slot]), num_hops=num_hops) for slot, stream in scene.items()]
+        for scene in scenes
+    ]
+
+
+def alive(stream: StreamRows, modality: Modality) -> FusionRows:
+    """A stream whose sensor does not die."""
+    return FusionRows(
+        modality=modality,
+        start_hops=stream.start_hops,
+        rows=stream.rows,
+        held_from=0,
+        held=stream.rows[:0],
+    )
+
+
 def make_sessions(
     scenes: Sequence[Sequence[EmbeddedStream]], *, seed: int, per_scene: int
 ) -> list[TrainingSession]:
-    """Sessions of every scene, streams of the scenes before and after it to be swapped in."""
+    """Sessions of every scene, streams of the scenes after it to be swapped in."""
     sessions = []
     for k, scene in enumerate(scenes):
-        others = (
-            [s for d in (1, 2, 3) for s in scenes[(k + d) % len(scenes)]] if len(scenes) > 3 else []
-        )
+        near = range(1, min(4, len(scenes)))
+        others = [stream for d in near for stream in scenes[(k + d) % len(scenes)]]
         for n in range(per_scene):
             rng = np.random.default_rng([seed, k, n])
             sessions.append(make_session(scene, others, rng))
@@ -227,55 +258,92 @@ def losses_of(
     return loss + config.own_weight * own, parts
 
 
+def material_of(
+    config: FusionConfig,
+    folder: Path,
+    *,
+    encoder_scenes: Path,
+    recordings: Path | None,
+    embedder: Embedder,
+    workers: int,
+) -> tuple[list[TrainingSession], list[list[EmbeddedStream]]]:
+    """All sessions, and the scenes that say what is usual for a modality."""
+    seeds = range(FIRST_FUSION_SEED, FIRST_FUSION_SEED + config.num_dead_scenes)
+    paths = make_fusion_files(
+        folder / "scenes", seeds, duration_s=config.dead_scene_s, workers=workers
+    )
+    dead = embed_scenes(paths, embedder, config.dead_scene_s)
+    borrowed = borrowed_scenes(encoder_scenes, config.num_scenes, embedder, workers=workers)
+    real = recorded_scenes(recordings, embedder, seed=config.seed)
+    sessions = make_sessions(borrowed, seed=config.seed, per_scene=1)
+    sessions += make_sessions(dead, seed=config.seed + 1, per_scene=config.dead_sessions)
+    sessions += make_sessions(real, seed=config.seed + 2, per_scene=config.dead_sessions)
+    return sessions, borrowed
+
+
 def train_fusion(
     config: FusionConfig,
     folder: Path,
     *,
+    encoder_scenes: Path,
+    recordings: Path | None,
+    embedder: Embedder,
     workers: int,
     say: Callable[[str], None],
-    embedder: Embedder | None = None,
-    more_scenes: Sequence[Sequence[EmbeddedStream]] = (),
     progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[Fusion, dict[str, Any]]:
     """Train the fusion network; returns it and what it was trained on.
 
     Args:
         config: the run.
-        folder: keeps the rendered scenes.
+        folder: keeps the rendered scenes, the checkpoint and the log; an interrupted run with the
+            same configuration and encoders goes on from there.
+        encoder_scenes: folder of the scenes that the encoders were trained on; made where absent.
+        recordings: folder of real recordings to train on as well; None: none.
+        embedder: the encoders.
         workers: processes that render.
         say: called with a line now and then.
-        embedder: the encoders; None: those that ship.
-        more_scenes: further material, such as real recordings.
         progress: called with the share done, 0…1.
 
     Raises:
         BadConfig: the folder cannot be written.
+        BadRecording: a recording cannot be read.
     """
     make_out_folder(folder)
-    embedder = embedder or Embedder()
-    seeds = range(FIRST_FUSION_SEED, FIRST_FUSION_SEED + config.num_scenes)
-    paths = make_fusion_files(folder / "scenes", seeds, duration_s=config.scene_s, workers=workers)
-    generated = embed_scenes(paths, embedder, config.scene_s)
-    scenes = [*generated, *more_scenes]
-    sessions = make_sessions(scenes, seed=config.seed, per_scene=config.sessions_per_scene)
-    say(f"{len(sessions)} sessions of {len(scenes)} scenes")
+    about = {
+        "config": asdict(config),
+        "encoders": embedder.sha256,
+        "recordings": present_recordings(recordings),
+    }
     torch.manual_seed(config.seed)
-    rng, halving = (
-        np.random.default_rng([config.seed, 3]),
-        torch.Generator().manual_seed(config.seed),
-    )
     network = Fusion()
-    set_scale(network, generated)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=0.02)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.decay)
+    checkpoint, log = folder / "fusion.pt", folder / "fusion.jsonl"
+    first = resume(checkpoint, about, network, optimiser)
+    if first == 0:
+        log.unlink(missing_ok=True)
+    sessions, usual = material_of(
+        config,
+        folder,
+        encoder_scenes=encoder_scenes,
+        recordings=recordings,
+        embedder=embedder,
+        workers=workers,
+    )
+    say(f"{len(sessions)} sessions" + (f", going on at step {first}" if first else ""))
+    if first == 0:
+        set_scale(network, usual)
     began, recent = time.monotonic(), dict[str, float]()
-    for step in range(config.steps):
+    for step in range(first, config.steps):
         share = step / config.steps
         rate = config.rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
         for group in optimiser.param_groups:
             group["lr"] = rate
+        rng = np.random.default_rng([config.seed, step])
         batch = draw_ticks(
             sessions, rng, num_sessions=config.sessions_per_step, ticks=config.ticks_per_session
         )
+        halving = torch.Generator().manual_seed(int(rng.integers(2**31)))
         loss, parts = losses_of(network, batch, config, halving)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -283,15 +351,42 @@ def train_fusion(
         optimiser.step()
         recent = {k: 0.98 * recent.get(k, v) + 0.02 * v for k, v in parts.items()}
         progress((step + 1) / config.steps)
-        if (step + 1) % 200 == 0 or step + 1 == config.steps:
+        if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == config.steps:
             shown = " ".join(f"{name} {value:.3f}" for name, value in recent.items())
             say(f"step {step + 1} {time.monotonic() - began:.0f} s {shown}")
+            keep(checkpoint, about, network, optimiser, step + 1)
+            with log.open("a") as file:
+                file.write(json.dumps({"step": step + 1, "losses": recent}) + "\n")
     network.eval()
-    about = {
-        "config": asdict(config),
-        "commit": current_commit(),
-        "encoders": embedder.sha256,
-        "losses": {name: round(value, 4) for name, value in recent.items()},
-        "num_scenes": len(scenes),
-    }
-    return network, about
+    lines = log.read_text().splitlines() if log.exists() else []
+    losses = json.loads(lines[-1])["losses"] if lines else {}
+    return network, about | {"commit": current_commit(), "losses": losses}
+
+
+def keep(
+    checkpoint: Path,
+    about: dict[str, Any],
+    network: Fusion,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+) -> None:
+    """Replace the checkpoint; an interruption leaves the one before."""
+    partial = checkpoint.with_suffix(".part")
+    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+    torch.save({"about": about} | state, partial)
+    partial.rename(checkpoint)
+
+
+def resume(
+    checkpoint: Path, about: dict[str, Any], network: Fusion, optimiser: torch.optim.Optimizer
+) -> int:
+    """The step to go on with; 0: there is no checkpoint, or one of another run or encoders."""
+    try:
+        state = torch.load(checkpoint, weights_only=True)
+        if state["about"] != about:
+            return 0
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+    except Exception:  # absent, cut short, or of another version: all mean to begin anew
+        return 0

@@ -4,6 +4,7 @@ Every fault is one stream's from some moment to the end. A tick of it counts as 
 GRACE_S after that moment (what the promise allows), the same session's calm ticks as negative.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 
 from coeval.fusion_input import TICK_HOPS, SessionInputs
 from coeval.samples import FloatArray
-from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, Fusion, Mode
+from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, WARM_HOPS, Fusion, Mode
 from coeval_lab.bench.fault_material import (
     FaultySession,
-    Injected,
     Track,
     recording_sessions,
     scene_session,
 )
-from coeval_lab.bench.faults import FAULTS
+from coeval_lab.bench.faults import FAULTS, Fault
 from coeval_lab.bench.modalities import COMBINATIONS
 from coeval_training.data import FIRST_HELD_OUT_SEED
 
@@ -32,6 +32,8 @@ FIRST_SEED = FIRST_HELD_OUT_SEED + 500_000
 ALL_STREAMS = "all streams"
 TICKS_PER_S = 4
 GRACE_S = 2.0
+NOT_JUDGED = -11.5
+"""Score of a stream that is not there, or not long enough."""
 WARM_TICKS = 48
 """Ticks at a session's start that are not counted (12 s)."""
 TRAINED_ON = ("frozen camera", "stuck sensor", "dead microphone", "desync", "swapped")
@@ -90,26 +92,41 @@ class Judged:
     """Fused vectors, shape (N, 32)."""
 
 
-def judge(fusion: Fusion, tracks: Sequence[Track]) -> Judged:
-    """All modes' answers for a session, from the first hop to the last."""
-    rows = np.stack([track.rows for track in tracks])
+def judge(
+    fusion: Fusion,
+    tracks: Sequence[Track],
+    *,
+    inputs: SessionInputs | None = None,
+    from_hop: int = 0,
+    to_hop: int | None = None,
+) -> Judged:
+    """All modes' answers for a session.
+
+    Args:
+        fusion: the network.
+        tracks: all streams.
+        inputs: what is known of the hops before `from_hop`; goes on to `to_hop`. None: nothing.
+        from_hop: first hop to be pushed, a multiple of TICK_HOPS.
+        to_hop: the end; None: all.
+    """
+    inputs = inputs or SessionInputs(len(tracks))
+    span = slice(from_hop, to_hop)
     covered = np.stack([track.covered for track in tracks])
-    inputs = SessionInputs(len(tracks)).push(rows, covered)
-    raw = fusion.run(inputs, [track.modality for track in tracks])
-    ends = np.arange(1, len(raw.gate) + 1) * TICK_HOPS
+    given = inputs.push(np.stack([track.rows[span] for track in tracks]), covered[:, span])
+    raw = fusion.run(given, [track.modality for track in tracks])
+    ends = from_hop + np.arange(1, len(raw.gate) + 1) * TICK_HOPS
     seen = np.cumsum(covered, axis=1)[:, ends - 1].T
-    usable = (raw.present > 0) & (seen >= 200)
+    usable = (raw.present > 0) & (seen >= WARM_HOPS)
     by_stream: dict[Mode, FloatArray] = {}
     by_session: dict[Mode, FloatArray] = {}
     for m, mode in enumerate(MODES):
         per_day = np.full(usable.shape, np.inf)
         for s, track in enumerate(tracks):
-            rate = fusion.rates[mode][track.modality]
-            per_day[:, s] = rate.at(raw.scores[:, m, s])
-        per_day[~usable] = np.inf
-        least = per_day.min(axis=1) * usable.sum(axis=1)
-        by_stream[mode] = -np.log10(np.maximum(per_day, 1e-12))
-        by_session[mode] = np.where(usable.any(axis=1), -np.log10(np.maximum(least, 1e-12)), np.nan)
+            per_day[:, s] = fusion.rates[mode][track.modality].at(raw.scores[:, m, s])
+        per_day = np.where(usable, np.maximum(per_day, 1e-12), 1e12)
+        by_stream[mode] = -np.log10(per_day)
+        least = per_day.min(axis=1) * np.maximum(usable.sum(axis=1), 1)
+        by_session[mode] = np.where(usable.any(axis=1), -np.log10(least), np.nan)
     return Judged(
         session=by_session,
         streams=by_stream,
@@ -127,50 +144,58 @@ def note_session(
 ) -> None:
     """Judge a session of some streams, calm and with each fault of one of them."""
     tracks = [session.calm[name] for name in names]
-    calm = judge(fusion, tracks)
+    begin = session.onset_hop // TICK_HOPS * TICK_HOPS
+    known = SessionInputs(len(tracks))
+    before = judge(fusion, tracks, inputs=known, to_hop=begin)
+    after = judge(fusion, tracks, inputs=copy.deepcopy(known), from_hop=begin)
+    calm = {
+        mode: np.concatenate([before.session[mode], after.session[mode]])[WARM_TICKS:]
+        for mode in MODES
+    }
     for mode in MODES:
-        calm_runs[mode].append(calm.session[mode][WARM_TICKS:])
-    first = session.onset_hop // TICK_HOPS + 1
+        calm_runs[mode].append(calm[mode])
     for injected in session.injected:
         name = injected.track.name
         if name not in names:
             continue
-        changed = judge(fusion, [injected.track if t.name == name else t for t in tracks])
+        at = names.index(name)
+        faulty = [injected.track if track.name == name else track for track in tracks]
+        changed = judge(fusion, faulty, inputs=copy.deepcopy(known), from_hop=begin)
         for mode in MODES:
-            at = names.index(name)
+            own = np.concatenate([before.streams[mode][:, at], after.streams[mode][:, at]])
             note_fault(
                 found.setdefault((mode, injected.fault.name), Found()),
-                injected,
-                calm.session[mode],
-                changed.session[mode],
-                calm.streams[mode][:, at],
-                changed.streams[mode],
-                at,
-                first,
+                injected.fault,
+                calm=calm[mode],
+                changed=changed.session[mode],
+                calm_own=own[WARM_TICKS:],
+                changed_streams=changed.streams[mode],
+                at=at,
             )
 
 
 def note_fault(
     found: Found,
-    injected: Injected,
+    fault: Fault,
+    *,
     calm: FloatArray,
     changed: FloatArray,
     calm_own: FloatArray,
     changed_streams: FloatArray,
     at: int,
-    first: int,
 ) -> None:
-    """Add one trial."""
-    late = first + round(GRACE_S * TICKS_PER_S)
-    found.negative.append(finite(calm[WARM_TICKS:]))
+    """Add one trial; what changed begins with the tick in which the fault begins."""
+    late = round(GRACE_S * TICKS_PER_S)
+    found.negative.append(finite(calm))
     found.positive.append(finite(changed[late:]))
-    if injected.fault.alarms:
-        found.own_negative.append(finite(calm_own[WARM_TICKS:]))
-        found.own_positive.append(finite(changed_streams[late:, at]))
-    alarms = np.flatnonzero(changed[first:] >= -np.log10(ALARMS_PER_DAY))
+    if fault.alarms:
+        found.own_negative.append(calm_own[calm_own > NOT_JUDGED])
+        own = changed_streams[late:, at]
+        found.own_positive.append(own[own > NOT_JUDGED])
+    alarms = np.flatnonzero(changed >= -np.log10(ALARMS_PER_DAY))
     found.delays_s.append((alarms[0] + 1) / TICKS_PER_S if len(alarms) else np.inf)
     if len(alarms):
-        found.blamed.append(int(changed_streams[first + alarms[0]].argmax()) == at)
+        found.blamed.append(int(changed_streams[alarms[0]].argmax()) == at)
 
 
 def finite(scores: FloatArray) -> FloatArray:
