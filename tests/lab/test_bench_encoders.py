@@ -42,7 +42,15 @@ from coeval_lab.bench.encoders_learned import (
     joint_offsets,
     surest,
 )
-from coeval_lab.bench.encoders_plan import ACTIVITY, JOINT, LEARNED, QUICK, RAW, VARIANTS
+from coeval_lab.bench.encoders_plan import (
+    ACTIVITY,
+    EMBEDDINGS,
+    JOINT,
+    LEARNED,
+    QUICK,
+    RAW,
+    VARIANTS,
+)
 from coeval_lab.bench.encoders_rows import Answer, error_of, row_of_answers, rows_of_answers
 from coeval_lab.bench.encoders_sections import (
     Section,
@@ -295,7 +303,8 @@ def good_rows() -> list[dict[str, Any]]:
     poor = {column: 1.0 for column in perfect} | {"num_locked": None, "num_wrong": None}
     rows: list[dict[str, Any]] = []
     for pair in PROTOTYPE:
-        for method, numbers in ((LEARNED, perfect), (JOINT, perfect), (ACTIVITY, poor)):
+        methods = {LEARNED: perfect, JOINT: perfect, ACTIVITY: poor, EMBEDDINGS: poor}
+        for method, numbers in methods.items():
             for source in (SCENES_SOURCE, LONG_SOURCE):
                 rows.append({"pair": pair, "method": method, "source": source, **numbers})
     rows.append(
@@ -327,6 +336,7 @@ def test_good_numbers_keep_every_promise() -> None:
         (STRANGERS, LEARNED, SCENES_SOURCE, "locked", 1.1, "streams of two scenes"),
         ("imu-text", ACTIVITY, SCENES_SOURCE, "within_40ms", 100.1, "imu-text, held-out"),
         ("imu-stills", ACTIVITY, LONG_SOURCE, "within_300ms", 100.1, "imu-stills, held-out"),
+        ("imu-text", EMBEDDINGS, SCENES_SOURCE, "within_40ms", 100.1, "the product's chain"),
         ("imu-audio", LEARNED, SCENES_SOURCE, "median_ms", 3.4, "imu-audio: the prototype's"),
         ("video-text", JOINT, SCENES_SOURCE, "within_100ms", 86.0, "video-text: the prototype's"),
         (NODE, "without decoding", None, "core", 15.1, "a node of video"),

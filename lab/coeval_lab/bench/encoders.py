@@ -130,7 +130,11 @@ def training_material(plan: Plan, say: Say) -> list[dict[str, StreamRows]]:
 
 def jobs_of(plan: Plan, methods: Methods) -> list[tuple[str, Job]]:
     """What is measured side by side, the longest first."""
-    jobs: list[tuple[str, Job]] = []
+    jobs: list[tuple[str, Job]] = [
+        (section.name, partial(in_process, rows_of_section, section.name, plan))
+        for section in SECTIONS
+        if section.is_there
+    ]
     for what, first, count, seconds, a_job in (
         (LONG_SOURCE, FIRST_LONG_SEED, plan.num_long_scenes, LONG_SCENE_S, LONG_SCENES_A_JOB),
         (SCENES_SOURCE, FIRST_SEED, plan.num_scenes, SCENE_S, SCENES_A_JOB),
@@ -139,9 +143,6 @@ def jobs_of(plan: Plan, methods: Methods) -> list[tuple[str, Job]]:
             seeds = range(first + k, first + min(k + a_job, count))
             name = f"{what}, {k + 1} to {min(k + a_job, count)}"
             jobs.append((name, partial(in_process, scene_answers, seeds, seconds, plan, methods)))
-    for section in SECTIONS:
-        if section.is_there:
-            jobs.append((section.name, partial(in_process, rows_of_section, section.name, plan)))
     for material in real_materials(plan):
         name = f"{material.pair}, {material.name}"
         jobs.append((name, partial(in_process, real_answers, material, plan, methods)))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from coeval_lab.bench.bars import Bar, every
 from coeval_lab.bench.encoders_cells import LONG_SOURCE, SCENES_SOURCE, STRANGERS
-from coeval_lab.bench.encoders_plan import BASELINES, JOINT, LEARNED, Row
+from coeval_lab.bench.encoders_plan import BASELINES, EMBEDDINGS, JOINT, LEARNED, Row
 from coeval_lab.bench.encoders_rows import has_stills
 from coeval_lab.bench.encoders_speed import NODE, SPEED
 
@@ -42,6 +42,7 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
         *accuracy_bars(rows),
         *confidence_bars(rows),
         *baseline_bars(rows),
+        chain_bar(rows),
         *prototype_bars(rows),
         *speed_bars(rows),
     ]
@@ -161,6 +162,31 @@ def baseline_bars(rows: Sequence[Row]) -> list[Bar]:
             )
         )
     return bars
+
+
+def chain_bar(rows: Sequence[Row]) -> Bar:
+    """What the chain adds to embeddings must not cost any pair."""
+    alone = {
+        (row["pair"], row["source"]): row
+        for row in rows
+        if row.get("method") == EMBEDDINGS and "section" not in row
+    }
+    worse, num_pairs = [], 0
+    for ours in rows:
+        other = alone.get((ours.get("pair", ""), ours.get("source", "")))
+        if ours.get("method") != LEARNED or "section" in ours or other is None:
+            continue
+        num_pairs += 1
+        column = "within_300ms" if has_stills(ours["pair"]) else "within_40ms"
+        if (other[column] or 0.0) > (ours[column] or 0.0):
+            numbers = f"{ours[column]} against {other[column]}"
+            worse.append(f"{ours['pair']} ({ours['source']}): {numbers}")
+    return Bar(
+        name="the product's chain no worse than its embeddings alone, within 40 ms (stills 300 ms)",
+        wanted=f"every pair of {num_pairs}",
+        got="; ".join(worse) if worse else "no worse" if num_pairs else "not measured",
+        met=bool(num_pairs) and not worse,
+    )
 
 
 def prototype_bars(rows: Sequence[Row]) -> list[Bar]:

@@ -61,8 +61,8 @@ class Plan:
 FULL = Plan(
     recordings=Path("../shared/recordings"),
     seed=1,
-    num_scenes=120,
-    num_long_scenes=20,
+    num_scenes=100,
+    num_long_scenes=16,
     num_training_scenes=40,
     trials=8,
     windows_s=(60.0, None),

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 
 from scipy.stats import poisson
@@ -17,6 +18,7 @@ LATEST_S = 2.0
 ALARMS_A_DAY = 1.0
 CHANCE = 0.95
 """So many calm sessions of the promised rate have no more alarms than are let pass."""
+NO_RECORDINGS = Path("no recordings")
 LOST = 1.0
 """A precision that is offered may cost so many points of trials within 40 ms: one trial is 0.4."""
 
@@ -156,7 +158,10 @@ def fusion_bars(rows: Sequence[Row]) -> list[Bar]:
 
 def relevance(module: ModuleType, plan: Plan) -> Iterable[Row]:
     """What carries nothing, found and named."""
-    rows: Iterable[Row] = module.relevance_rows(with_scenes(plan, 20))
+    own = with_scenes(plan, 12)
+    if plan.is_quick:
+        own = replace(own, recordings=NO_RECORDINGS)
+    rows: Iterable[Row] = module.relevance_rows(own)
     return rows
 
 
