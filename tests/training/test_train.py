@@ -1,6 +1,5 @@
 """Training: reproducible, resumable, on material that may be used, with clear refusals."""
 
-import functools
 import json
 import multiprocessing
 import os
@@ -422,8 +421,7 @@ def test_the_command_trains_and_draws_the_curves(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tiny = functools.partial(TrainConfig, **{k: v for k, v in TINY.items() if k != "num_scenes"})
-    monkeypatch.setattr(train_command, "TrainConfig", tiny)
+    monkeypatch.setattr(train_command, "DEFAULTS", TrainConfig(**TINY))
     arguments = ("--out", tmp_path / "run", "--recordings", recordings, "--steps", 2)
     assert end_of_command(monkeypatch, *arguments, "--scenes", 16) == 0
     captured = capsys.readouterr()
@@ -434,13 +432,13 @@ def test_the_command_trains_and_draws_the_curves(
     assert read_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 2
 
 
-def test_a_folder_without_recordings_to_train_on_is_a_usage_error(
+def test_a_folder_without_recordings_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         assert end_of_command(monkeypatch, "--recordings", folder, "--out", tmp_path / "run") == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"--recordings {folder}: holds none of the recordings to train on" in line
+        assert f"--recordings {folder}: expected folders with a recording.json" in line
     assert not (tmp_path / "run").exists()
 
 

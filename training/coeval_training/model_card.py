@@ -1,5 +1,6 @@
 """The model card that ships beside the encoders: data, licences, split, metrics, limits."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from coeval_training.checkpoint import read_checkpoint
@@ -44,11 +45,12 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def recordings_line(names: list[str], share: float) -> str:
+def recordings_line(names: list[str], share: float, licences: Mapping[str, str]) -> str:
     """The recordings that were trained on, with their licences."""
     if not names:
         return "No real recordings."
-    listed = "".join(f"\n  - {name}: {TRAINED_ON[name]}" for name in names)
+    licences = TRAINED_ON | dict(licences)
+    listed = "".join(f"\n  - {name}: {licences.get(name, 'not stated')}" for name in names)
     return f"Real recordings ({share:.0%} of the batches hold one):{listed}"
 
 
@@ -68,7 +70,9 @@ def write_model_card(checkpoint: Path, folder: Path) -> Path:
         num_scenes=config["num_scenes"],
         scene_s=config["scene_s"],
         recordings=recordings_line(
-            state.get("recordings", list(TRAINED_ON)), config["recordings_per_step"]
+            state.get("recordings", list(TRAINED_ON)),
+            config["recordings_per_step"],
+            state.get("licences", {}),
         ),
         forgetting_weight=config["forgetting_weight"],
         seed=config["seed"],

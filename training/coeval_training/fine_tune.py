@@ -1,0 +1,273 @@
+"""Training on one's own recordings, without labels, from the encoders that ship or from scratch.
+
+Own recordings make half of every batch, generated scenes the other half, so that what was learnt
+before is not forgotten. Whether it helped is measured on the last fifth of every own recording,
+which is not trained on, and on generated scenes, before and after. Resumes like `train`.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from coeval_edge.encoder import CONTEXT_HOPS
+from coeval_training.augment import varied
+from coeval_training.checkpoint import read_checkpoint, write_checkpoint
+from coeval_training.commit import current_commit
+from coeval_training.data import FIRST_WATCHED_SEED, StreamRows, draw_batch, make_scenes
+from coeval_training.losses import forgetting
+from coeval_training.material import Material
+from coeval_training.out_folder import make_out_folder
+from coeval_training.own_recordings import OwnRecording, draw_own_scene
+from coeval_training.shipped import read_encoders
+from coeval_training.train import (
+    STEPS_PER_CHECKPOINT,
+    WATCHED_S,
+    Encoders,
+    TrainConfig,
+    correspondence,
+    pair_losses,
+    resume,
+    to_tensors,
+    validate,
+)
+
+FINE_TUNE = TrainConfig(num_scenes=120, num_validation=24, steps=300, rate=3e-4)
+"""What differs from training from scratch: a tenth of the steps, at a seventh of the rate."""
+OWN_SHARE = 0.5
+"""Share of a batch that is of one's own recordings."""
+HELD_OUT_SHARE = 0.2
+"""The end of every recording is not trained on where it is long enough to be measured."""
+LEAST_HELD_OUT_HOPS = 600
+"""30 s: a shorter end says nothing."""
+SCENE_HOPS = 1600
+"""Length of what is drawn of a recording, before it is cropped and stretched."""
+NUM_WATCHED_OWN = 24
+"""Pieces of held-out ends that progress is watched on."""
+
+Scene = dict[str, StreamRows]
+Results = dict[str, dict[str, float]]
+
+
+def split(material: Material) -> tuple[Material, Material]:
+    """The beginning of every stream, to train on, and its end, to measure on; one may be empty."""
+    ends = [r.start_hops + len(r.rows) for streams in material.values() for r in streams]
+    begins = [r.start_hops for streams in material.values() for r in streams]
+    at = min(begins) + (1 - HELD_OUT_SHARE) * (max(ends) - min(begins))
+    if max(ends) - at < LEAST_HELD_OUT_HOPS:
+        return material, {}
+    first: Material = {}
+    last: Material = {}
+    for slot, streams in material.items():
+        for rows in streams:
+            row = min(max(round(at - rows.start_hops), 0), len(rows.rows))
+            if row:
+                head = StreamRows(start_hops=rows.start_hops, rows=rows.rows[:row])
+                first.setdefault(slot, []).append(head)
+            if len(rows.rows) - row >= LEAST_HELD_OUT_HOPS:
+                tail = StreamRows(start_hops=rows.start_hops + row, rows=rows.rows[row:])
+                last.setdefault(slot, []).append(tail)
+    return first, last if len(last) > 1 else {}
+
+
+def watched_own(ends: Sequence[Material], seed: int) -> list[Scene]:
+    """Pieces of held-out ends; none where no recording is long enough."""
+    rng = np.random.default_rng([seed, 23])
+    if not ends:
+        return []
+    drawn = [
+        draw_own_scene(ends[k % len(ends)], rng, longest_hops=SCENE_HOPS)
+        for k in range(NUM_WATCHED_OWN)
+    ]
+    return [scene for scene in drawn if len(scene) > 1]
+
+
+def start_of(begin: str, seed: int) -> tuple[Encoders, str]:
+    """The encoders to begin with, and what they are.
+
+    Args:
+        begin: `shipped`, `scratch`, or the path of a checkpoint or of a folder of ONNX files.
+        seed: of weights that begin at random.
+
+    Raises:
+        EncoderMismatch: ONNX files that cannot be read back.
+        BadCheckpoint: no checkpoint.
+    """
+    if begin == "scratch":
+        torch.manual_seed(seed)
+        return Encoders(), "nothing"
+    if begin == "shipped":
+        return read_encoders(), "the encoders that ship"
+    path = Path(begin)
+    if path.is_dir():
+        return read_encoders(path), str(path)
+    encoders = Encoders()
+    encoders.restore(read_checkpoint(path)["encoders"], checkpoint=path)
+    return encoders, str(path)
+
+
+def fine_tune(
+    config: TrainConfig,
+    folder: Path,
+    own: Sequence[OwnRecording],
+    *,
+    begin: str,
+    workers: int,
+    say: Callable[[str], None],
+    progress: Callable[[float, float], None] = lambda *_: None,
+) -> Path:
+    """Train on own recordings; returns the path of the last checkpoint.
+
+    Args:
+        config: the run.
+        folder: keeps scenes, checkpoints and the log; an interrupted run resumes from it.
+        own: the recordings, read.
+        begin: as `start_of` takes it.
+        workers: processes that render scenes.
+        say: called with a line now and then.
+        progress: called with the share done, 0…1, and the loss.
+
+    Raises:
+        BadConfig: the folder cannot be written, or keeps a checkpoint of another run.
+        BadCheckpoint: what it keeps is no checkpoint.
+        EncoderMismatch: the encoders to begin with cannot be used.
+    """
+    make_out_folder(folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoders, began_from = start_of(begin, config.seed)
+    encoders.to(device).train()
+    optimiser = torch.optim.AdamW(
+        encoders.parameters(), lr=config.rate, weight_decay=0.01, fused=True
+    )
+    names = [each.name for each in own]
+    checkpoint, log_file, first_step = folder / "checkpoint.pt", folder / "log.jsonl", 0
+    if checkpoint.exists():
+        first_step = resume(checkpoint, config, names, encoders, optimiser)
+        say(f"resuming at step {first_step}")
+    else:
+        log_file.unlink(missing_ok=True)
+    watched, scenes = (
+        make_scenes(
+            folder / "scenes", range(first, first + num), duration_s=length_s, workers=workers
+        )
+        for first, num, length_s in (
+            (FIRST_WATCHED_SEED, config.num_validation, WATCHED_S),
+            (0, config.num_scenes, config.scene_s),
+        )
+    )
+    parts = [split(each.material) for each in own]
+    material = [first for first, _ in parts]
+    ours = watched_own([last for _, last in parts if last], config.seed)
+    say(
+        f"{len(scenes)} generated scenes, {len(own)} recordings, {len(ours)} pieces of their ends "
+        "held out"
+    )
+    before = measure(encoders, watched, ours, device) if first_step == 0 else None
+    if before is not None:
+        say(f"before: {shares(before)}")
+    num_own = round(OWN_SHARE * config.scenes_per_step)
+    started = time.monotonic()
+    for step in range(first_step, config.steps):
+        rng = np.random.default_rng([config.seed, step])
+        torch.manual_seed(int(rng.integers(2**31)))  # of dropout: a resumed run goes on alike
+        for group in optimiser.param_groups:
+            warm, share = min(1.0, (step + 1) / 50), step / config.steps
+            group["lr"] = config.rate * warm * (0.5 + 0.5 * math.cos(math.pi * share))
+        chosen = [
+            draw_own_scene(material[rng.integers(len(material))], rng, longest_hops=SCENE_HOPS)
+            for _ in range(num_own)
+        ]
+        picked = rng.choice(len(scenes), config.scenes_per_step - num_own, replace=False)
+        chosen += [scenes[index] for index in picked]
+        loss = step_loss(encoders, mixed(chosen, num_own), config, rng, device)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
+        optimiser.step()
+        progress((step + 1) / config.steps, loss.item())
+        if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == config.steps:
+            after = measure(encoders, watched, ours, device)
+            say(f"step {step + 1} loss {loss.item():.3f}: {shares(after)}")
+            state = {
+                "config": asdict(config),
+                "recordings": names,
+                "licences": {each.name: each.licence for each in own},
+                "began_from": began_from,
+                "commit": current_commit(),
+                "step": step + 1,
+                "encoders": encoders.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "results": after["generated"],
+                "own_results": after["own"],
+            }
+            write_checkpoint(checkpoint, state)
+            with log_file.open("a") as log:
+                row = {"step": step + 1, "loss": loss.item(), "pairs": after["generated"]}
+                log.write(json.dumps(row) + "\n")
+    say(f"{time.monotonic() - started:.0f} s")
+    return checkpoint
+
+
+def mixed(chosen: list[Scene], num_own: int) -> list[Scene]:
+    """Own and generated scenes by turns: a stream is told from those of the next scenes, and two of
+    one recording could show the same."""
+    own, generated = chosen[:num_own], chosen[num_own:]
+    by_turns = [scene for pair in zip(own, generated, strict=False) for scene in pair]
+    return by_turns + generated[len(own) :]
+
+
+def step_loss(
+    encoders: Encoders,
+    chosen: list[Scene],
+    config: TrainConfig,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> torch.Tensor:
+    """The loss of one batch, as `train` has it."""
+    batch = draw_batch(
+        [
+            varied(scene, rng, stretch=config.stretch, share=config.stretched_share)
+            for scene in chosen
+        ],
+        rng,
+        crop_hops=config.crop_hops,
+        context_hops=CONTEXT_HOPS,
+        longest_shift_hops=config.longest_shift_hops,
+    )
+    tensors = to_tensors(batch, device, rng, noise=config.row_noise, columns=config.column_spread)
+    embeddings = encoders.embed(tensors)
+    lost = torch.stack(
+        [
+            forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.encoder(slot).reconstruct(e))
+            for slot, e in embeddings.items()
+        ]
+    ).sum()
+    losses = pair_losses(embeddings, batch, max_lag=config.longest_lag_hops, device=device)
+    found = correspondence(losses, stills_weight=config.stills_weight)
+    loss: torch.Tensor = config.forgetting_weight * lost + config.correspondence_weight * found
+    return loss
+
+
+def measure(
+    encoders: Encoders, generated: list[Scene], own: list[Scene], device: torch.device
+) -> dict[str, Results]:
+    """Errors by pair on generated scenes, and on held-out ends of own recordings."""
+    return {
+        "generated": validate(encoders, generated, device),
+        "own": validate(encoders, own, device) if own else {},
+    }
+
+
+def shares(found: dict[str, Results]) -> str:
+    """The share within 100 ms, for people."""
+    told = []
+    for name, results in found.items():
+        within = {pair: round(row["within_100ms"]) for pair, row in results.items()}
+        told.append(f"{name}, % within 100 ms: {within or 'nothing to measure on'}")
+    return "; ".join(told)
