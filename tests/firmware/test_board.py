@@ -1,16 +1,14 @@
 """The firmware that ships, on an emulated board: booted by the boot ROM, read by the driver."""
 
-import os
 import statistics
-import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
 from coeval.evidence_wire import PpsSample, TimeSample
 from coeval.samples import MetadataBlock, TextLine
-from coeval.time import NS_PER_S, NodeNs
+from coeval.time import NS_PER_S
 from coeval_edge.probe_image import manifest, probe_image
 from coeval_edge.sources.probe import ProbeConfig, ProbePulses, ProbeSource
 from coeval_edge.sources.probe_link import ProbeLink
@@ -25,6 +23,7 @@ from coeval_edge.sources.probe_wire import (
 )
 from coeval_lab.probe_emulator import cases
 from coeval_lab.probe_emulator.board import CPU_HZ, Board, changed_program
+from coeval_lab.probe_emulator.cable import Cable
 from coeval_lab.probe_emulator.cases import Case, CaseRun, Outcome, run_case
 from coeval_lab.probe_emulator.motion_sensor import MotionSensor
 
@@ -232,46 +231,13 @@ def test_a_watchdog_restart_is_told() -> None:
 # Through the driver
 
 
-class Cable:
-    """A board's serial port on a terminal pair, in the board's own time."""
+BOOT_NS = 77 * NS_PER_S
+"""The node's clock at the true time 0; it is 15 ppm slow."""
 
-    BOOT_NS = 77 * NS_PER_S
-    NODE_PPM = -15.0
-    """Rate error of the node's clock."""
 
-    def __init__(self, run: CaseRun) -> None:
-        self.run = run
-        self.device, port = os.openpty()
-        tty.setraw(port)
-        self.port, self.name = port, os.ttyname(port)
-        self.now_cycle = run.board.cycle
-
-    def node_ns(self, t_s: float) -> float:
-        """The node's clock at a true time."""
-        return self.BOOT_NS + t_s * (1 + self.NODE_PPM * 1e-6) * NS_PER_S
-
-    def clock(self) -> NodeNs:
-        return NodeNs(round(self.node_ns(self.run.time_of(self.now_cycle))))
-
-    def deliver(self, until_cycle: int) -> Iterator[None]:
-        """Run on and hand over bytes as they arrive, each 0.5 ms after its last bit, as the
-        driver assumes of an adapter."""
-        board = self.run.board
-        board.run_until(until_cycle)
-        sent, board.sent = board.sent, []
-        at = 0
-        while at < len(sent):
-            end = at + 1
-            while end < len(sent) and sent[end][0] - sent[end - 1][0] < 2 * 1356:
-                end += 1
-            self.now_cycle = sent[end - 1][0] + CPU_HZ // 2000
-            os.write(self.device, bytes(byte for _, byte in sent[at:end]))
-            yield
-            at = end
-
-    def close(self) -> None:
-        for end in (self.device, self.port):
-            os.close(end)
+def node_ns(t_s: float) -> float:
+    """The node's clock at a true time."""
+    return BOOT_NS + t_s * (1 - 15e-6) * NS_PER_S
 
 
 @pytest.fixture(scope="module")
@@ -281,9 +247,9 @@ def through_driver() -> tuple[Cable, list[TextLine], list[MetadataBlock], list[T
     run = CaseRun(probe_image(), case)
     sensor = MotionSensor(run.board.chip.i2c[0])
     sensor.set_readings(8192, 0, 0, -3920, 0, 0, 0)
-    cable = Cable(run)
+    cable = Cable(run, node_ns=node_ns)
     told: list[TimeSample] = []
-    utc_ahead_ns = 1_764_072_000 * NS_PER_S - cable.BOOT_NS
+    utc_ahead_ns = 1_764_072_000 * NS_PER_S - BOOT_NS
     pulses = ProbePulses(
         cable.name,
         names=None,
@@ -296,7 +262,7 @@ def through_driver() -> tuple[Cable, list[TextLine], list[MetadataBlock], list[T
     motion = ProbeSource(ProbeConfig(port=cable.name, what="motion"), link)
     lines: list[TextLine] = []
     rows: list[MetadataBlock] = []
-    for _ in cable.deliver(run.cycle_of(case.until_s - 0.1)):
+    for _ in cable.deliver(case.until_s - 0.1):
         lines += [sample for sample in edges.read(1.0) if isinstance(sample, TextLine)]
         rows += [sample for sample in motion.read(0.0) if isinstance(sample, MetadataBlock)]
     for source in (edges, motion):
@@ -311,7 +277,7 @@ Through = tuple[Cable, Sequence[TextLine], Sequence[MetadataBlock], Sequence[Tim
 def test_the_driver_places_edges_on_the_node_s_clock(through_driver: Through) -> None:
     cable, lines, _, _ = through_driver
     true_s = [t for t in cable.run.case.edges[0] if t < 10.7]
-    errors = [line.t_node_ns - cable.node_ns(t) for line, t in zip(lines, true_s, strict=False)]
+    errors = [line.t_node_ns - node_ns(t) for line, t in zip(lines, true_s, strict=False)]
     assert len(errors) > 90
     assert abs(statistics.fmean(errors)) < 150_000
     spread = [error - errors[k] for k, error in enumerate(errors[1:])]
@@ -319,14 +285,14 @@ def test_the_driver_places_edges_on_the_node_s_clock(through_driver: Through) ->
 
 
 def test_the_driver_makes_evidence_of_the_pulses(through_driver: Through) -> None:
-    cable, _, _, told = through_driver
+    _, _, _, told = through_driver
     samples = [sample for sample in told if isinstance(sample, PpsSample)]
     assert len(samples) >= 6
     for sample in samples:
         second_s = (sample.t_utc_ns - 1_764_072_000 * NS_PER_S) / NS_PER_S
         assert second_s == round(second_s)
         bound_ns = 3 * (sample.sigma_ns + sample.bias_sigma_ns)
-        assert abs(sample.t_node_ns - cable.node_ns(second_s)) < bound_ns
+        assert abs(sample.t_node_ns - node_ns(second_s)) < bound_ns
 
 
 def test_the_driver_makes_rows_of_motion(through_driver: Through) -> None:

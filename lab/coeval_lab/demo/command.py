@@ -3,6 +3,8 @@
 import json
 import signal
 import sys
+import tempfile
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coeval.errors import BadConfig
-from coeval_edge.recording import open_recording
+from coeval_edge.recording import Recording, open_recording
 from coeval_lab.demo.run import DemoResult, check_speed, make_scenery, run_demo
 from coeval_lab.demo.table import Scenery, live_table, plain_line
 from coeval_lab.demo.verdict import say, verdict_to_json
@@ -69,6 +72,10 @@ def demo(
         Path | None,
         typer.Option(metavar="REC", help="Replay this recording, not the one that ships."),
     ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="One node more: an emulated Pico on the hand."),
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help=f"{QUICK_SPEED:g} times real time: ends in seconds.")
     ] = False,
@@ -84,9 +91,12 @@ def demo(
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     console = Console(stderr=as_json)
     opened = open_recording(recording or SHIPPED)
-    scenery = make_scenery(opened, seed=seed, is_looping=keep)
-    logs = make_folder(out / "logs")
-    with Screen(console) as screen:
+    with ExitStack() as stack:
+        if probe:
+            opened = add_probe(opened, stack, console)
+        scenery = make_scenery(opened, seed=seed, is_looping=keep)
+        logs = make_folder(out / "logs")
+        screen = stack.enter_context(Screen(console))
         result = run_demo(opened, scenery, speed=speed, logs=logs, show=screen.show)
     pictures = write_pictures(result, out)
     tell(result, console, pictures=pictures, seed=seed)
@@ -94,6 +104,17 @@ def demo(
         typer.echo(json.dumps(result_to_json(result, pictures=pictures, seed=seed, speed=speed)))
     if not result.has_passed:
         raise typer.Exit(1)
+
+
+def add_probe(recording: Recording, stack: ExitStack, console: Console) -> Recording:
+    """The recording with what an emulated probe felt of it, for as long as the stack lasts."""
+    from coeval_lab.demo.pico import with_probe  # an emulator, only where it is asked for
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coeval-probe-")))
+    columns = (TextColumn("an emulated probe feels the recording"), BarColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("emulating", total=1.0)
+        return with_probe(recording, folder, say=lambda share: bar.update(task, completed=share))
 
 
 def make_folder(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """An emulated MPU-6050 on the board's I2C, as far as the firmware asks it; it takes no time."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 WHO_AM_I, FIRST_READING, READINGS = 0x75, 0x3B, 14
@@ -8,13 +9,21 @@ WHO_AM_I, FIRST_READING, READINGS = 0x75, 0x3B, 14
 class MotionSensor:
     """A sensor at address 0x68 whose readings can be set."""
 
-    def __init__(self, i2c: Any, *, address: int = 0x68) -> None:
+    def __init__(
+        self,
+        i2c: Any,
+        *,
+        address: int = 0x68,
+        readings: Callable[[], Sequence[int]] | None = None,
+    ) -> None:
         """Solder it to a bus.
 
         Args:
             i2c: the chip's block.
             address: of 7 bits.
+            readings: what it feels at the moment, as `set_readings` takes it; None: what was set.
         """
+        self._readings = readings
         self.registers = bytearray(256)
         """Its registers."""
         self.registers[WHO_AM_I] = 0x68
@@ -43,7 +52,10 @@ class MotionSensor:
     def _write(self, value: int) -> None:
         if self._pointer is None:
             self._pointer = value
-            self.num_reads += value == FIRST_READING
+            if value == FIRST_READING:
+                self.num_reads += 1
+                if self._readings is not None:
+                    self.set_readings(*self._readings())
         else:
             self.registers[self._pointer] = value
             self._pointer = (self._pointer + 1) % 256
