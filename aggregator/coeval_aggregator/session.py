@@ -17,6 +17,7 @@ from coeval.hops import HOP_NS
 from coeval.interval import NORMAL_95
 from coeval.oscillators import CLASSES
 from coeval.placing import Contradiction, PairLine
+from coeval.recognition.embeddings import EmbeddingKind
 from coeval.session_clocks import Finding
 from coeval.time import NS_PER_S, NodeNs, RefNs
 from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
@@ -39,6 +40,7 @@ from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.ingest import StreamIngest, decode_for_alignment
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.pair_book import PairBook
+from coeval_aggregator.recognise import recognise_embeddings
 from coeval_aggregator.store.records import (
     BlockRecord,
     ClockRecord,
@@ -54,6 +56,8 @@ logger = logging.getLogger(__name__)
 
 MOST_OSCILLATORS = 10_000
 """Nodes beyond this many keep the unknown class: names are free to invent."""
+LOOKED_AT_BLOCKS = 60
+"""Half a minute of embeddings shows what they are."""
 MAX_KEPT_DESCRIPTORS = 4
 """Descriptors of different runs kept of one stream, while it is open whose blocks count."""
 
@@ -83,6 +87,8 @@ class StreamRecord:
     """What the node's runs said of it, by boot id, the latest last."""
     is_refused: bool = False
     """Whether its encoder is another than its modality's."""
+    looks_like: EmbeddingKind | None = None
+    """What its embeddings were found to be; None: not looked at yet."""
 
     @property
     def descriptor(self) -> Descriptor | None:
@@ -178,6 +184,34 @@ class Session:
                     record.ingest.counts.lost,
                 )
                 self._tell("gap", node, stream, blocks=len(lost), first_seq=lost[0])
+        self._look_at_one()
+
+    def _look_at_one(self) -> None:
+        """Look at the embeddings of one stream that nobody looked at: what are they?"""
+        for (node, stream), record in self._streams.items():
+            if record.looks_like is not None or record.ingest.counts.blocks < LOOKED_AT_BLOCKS:
+                continue
+            encoder = None if record.descriptor is None else record.descriptor.encoder_sha256
+            found = recognise_embeddings(record.ingest.ring.runs(), encoder_sha256=encoder)
+            record.looks_like = found
+            stated = None if record.descriptor is None else record.descriptor.modality
+            if found.modality is not None and found.modality != stated:
+                logger.warning(
+                    "stream is not what it is called node=%s stream=%s stated=%s looks_like=%s",
+                    node,
+                    stream,
+                    stated or "nothing",
+                    found.modality,
+                )
+                self._tell(
+                    "mislabelled",
+                    node,
+                    stream,
+                    stated=stated,
+                    looks_like=found.modality,
+                    probability=round(found.probability, 4),
+                )
+            return
 
     def snapshot(self) -> SessionSnapshot | None:
         """What there is to estimate from; None where nothing can be compared."""
@@ -378,6 +412,7 @@ class Session:
                     "lost": record.ingest.counts.lost,
                     "refused": record.is_refused,
                     "irrelevant": irrelevance_of(record),
+                    "looks_like": None if record.looks_like is None else record.looks_like.modality,
                 }
                 for (node, stream), record in sorted(self._streams.items())
             },
@@ -564,6 +599,7 @@ class Session:
         for (owner, _), record in self._streams.items():
             if owner == node and record.ingest.boot_id is not None:
                 record.ingest.ring.clear()
+                record.looks_like = None
         if node == self.reference:
             self._num_jumps.clear()
             self._ticks.restart()

@@ -23,6 +23,7 @@ EventKind = Literal[
     "contradiction",
     "jump",
     "gap",
+    "mislabelled",
     "unrelated",
     "duplicate",
     "refused",
@@ -32,7 +33,8 @@ EventKind = Literal[
 ]
 """What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used, `source`
 evidence of time that is not what it claims, `contradiction` a loop of clocks that does not close,
-`relevance` a stream that begins or ends to carry nothing, `model` a node that took, refused or gave
+`relevance` a stream that begins or ends to carry nothing, `mislabelled` one whose embeddings are
+not of the modality that its node states, `model` a node that took, refused or gave
 up a set of encoders.
 """
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 import coeval_edge
 from coeval.errors import BadConfig
+from coeval_training.embedding_kinds import SHIPPED, fit_kept_scenes, write
 from coeval_training.export import export_all
 from coeval_training.model_card import write_model_card
 from coeval_training.precision import Precision
@@ -33,3 +34,9 @@ def export(
     for modality, path in paths.items():
         console.print(f"{modality}: {path} ({path.stat().st_size / 1e3:.0f} kB)", highlight=False)
     console.print(f"model card: {write_model_card(checkpoint, folder)}", highlight=False)
+    kinds = fit_kept_scenes(checkpoint.parent / "scenes", encoders=folder)
+    if kinds is None:
+        console.print("no scenes beside the checkpoint: embeddings are not recognised anew")
+    else:
+        path = write(kinds) if out is None else write(kinds, folder / SHIPPED.name)
+        console.print(f"recognition of embeddings: {path}", highlight=False)

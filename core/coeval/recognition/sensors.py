@@ -213,10 +213,10 @@ def _magnetometers(found: _Columns) -> None:
             continue
         lengths = np.linalg.norm(rows, axis=1)
         middle = float(np.median(lengths))
-        moved = rows.std(axis=0)
-        # All axes see the field turn; columns of other things have ranges of their own.
-        turns = moved.max() > max(2 * float(lengths.std()), 0.1 * middle)
-        turns = bool(turns and moved.min() > 0.03 * middle)
+        moved = rows.std(axis=0) / max(middle, 1e-12)
+        # All axes see the field turn, and its length hardly changes meanwhile.
+        steadiness = float(lengths.std()) / max(middle, 1e-12)
+        turns = bool(moved.max() > max(4 * steadiness, 0.15) and moved.min() > 0.03)
         if not turns and not found.named(run):
             continue
         for low, high, units in FIELDS:
@@ -470,6 +470,7 @@ def _hearts(found: _Columns) -> None:
         is_spiky = float((power > 0.1 * np.percentile(power, 99)).mean()) < 0.3
         centred = values - np.median(values)
         is_sharp = float((centred**4).mean() / (centred**2).mean() ** 2) > 6.0
+        is_sharp = is_sharp and abs(float((centred**3).mean())) > 1.5 * float(centred.std()) ** 3
         power = power - power.mean()
         size = 1 << (2 * len(power)).bit_length()
         spectrum = np.fft.rfft(power, size)

@@ -14,14 +14,17 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
+from coeval.hops import Hops
 from coeval.manifest import StreamSpec
 from coeval.recognition import Recognition, recognise_channels
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NS_PER_S
+from coeval_aggregator.recognise import recognise_embeddings
 from coeval_edge.recognise import recognise_bytes
 from coeval_edge.recording import Recording, open_recording, read_metadata, read_samples
 from coeval_lab.bench.recognition_truth import SENSORS, Sensor
 from coeval_lab.bench.relevance_faults import first_ns
+from coeval_lab.tracks import track_from
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
 from coeval_training.material import TRAINED_ON
 from coeval_training.scenes import generate_scene
@@ -31,6 +34,8 @@ Window = tuple[str, bytes]
 """How it is dressed, and its bytes."""
 
 WINDOW_S = 5.0
+EMBEDDED_HOPS = 400
+"""Windows of embeddings last 20 s."""
 MOST_WINDOWS = 40
 """Of one stream, spread over it: long recordings do not count more."""
 FIRST_SEED = FIRST_HELD_OUT_SEED + 500_000
@@ -302,6 +307,72 @@ def sensor_verdicts(
             yield "right", text
 
 
+class Embedded:
+    """What windows of embeddings were taken for."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """By the true modality and the answer."""
+        self.wrong: list[str] = []
+        """Windows that were taken for something else."""
+
+    def add(self, samples: Sequence[Sample], modality: Modality, *, where: str) -> None:
+        """Embed a stream as a node does, and ask about its windows."""
+        track = track_from(
+            samples,
+            node="n",
+            stream="s",
+            modality=modality,
+            waveform=(),
+            with_rows=False,
+            with_speech=False,
+        )
+        for run in track.embeddings:
+            for first in range(0, len(run.rows) - EMBEDDED_HOPS + 1, EMBEDDED_HOPS):
+                piece = Hops(t0_node_ns=run.t0_node_ns, rows=run.rows[first:][:EMBEDDED_HOPS])
+                said = recognise_embeddings([piece]).modality or UNSURE
+                self.counts[modality, said] += 1
+                if said not in (modality, UNSURE):
+                    self.wrong.append(f"{where}: {said}")
+
+    def rows(self, source: str) -> Iterator[Row]:
+        """One row a modality."""
+        for modality in sorted({modality for modality, _ in self.counts}):
+            answers = {said: n for (m, said), n in self.counts.items() if m == modality}
+            num = sum(answers.values())
+            yield {
+                "kind": "recognition of embeddings",
+                "modality": modality,
+                "form": "embeddings alone",
+                "source": source,
+                "windows": num,
+                "right": round(100.0 * answers.get(modality, 0) / num, 2),
+                "unsure": round(100.0 * answers.get(UNSURE, 0) / num, 2),
+                "wrong": round(
+                    100.0 * (num - answers.get(modality, 0) - answers.get(UNSURE, 0)) / num, 2
+                ),
+                "answers": answers,
+                "note": "; ".join(w for w in self.wrong if w.split(": ")[0])[:400],
+            }
+
+
+def embedding_rows(folder: Path, seeds: Sequence[int]) -> Iterator[Row]:
+    """Which encoder made embeddings: windows of held-out recordings and scenes."""
+    real, made = Embedded(), Embedded()
+    for path in held_out(folder):
+        recording = open_recording(path)
+        for stream in recording.manifest.streams:
+            samples = list(read_samples(recording, stream))
+            real.add(samples, stream.modality, where=f"{path.name}/{stream.id}")
+    yield from real.rows(f"held-out recordings, windows of {WINDOW_S * 4:.0f} s")
+    for seed in seeds:
+        scene = generate_scene(seed, duration_s=SCENE_S)
+        for slot, modality in SLOTS.items():
+            if samples := list(scene.render(slot)):
+                made.add(samples, modality, where=f"{seed}/{slot}")
+    yield from made.rows(f"held-out scenes, windows of {WINDOW_S * 4:.0f} s")
+
+
 def held_out(folder: Path) -> list[Path]:
     """The recordings that nothing was trained or tuned on."""
     return [
@@ -316,3 +387,7 @@ def recognition_rows(plan: RecognitionPlan, *, first_seed: int = FIRST_SEED) -> 
     yield from recording_rows(plan.recordings)
     yield from scene_rows([first_seed + k for k in range(min(plan.num_scenes, MOST_SCENES))])
     yield from sensor_rows(plan.recordings)
+    yield from embedding_rows(
+        plan.recordings,
+        [first_seed + k for k in range(min(plan.num_scenes, MOST_SCENES))],
+    )
