@@ -23,6 +23,7 @@ from coeval_edge.ptp import SOCKET, AskPtp, PtpStatements, ask_ptp
 from coeval_edge.sources.errors import SourceSilent, SourceUnusable
 from coeval_edge.sources.gpio import GpioConfig, open_gpio
 from coeval_edge.sources.pps import PpsConfig, open_pps
+from coeval_edge.sources.pulse_stamps import PulseStamps
 from coeval_edge.time_exchange import TimeExchange
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class ClockKeeper:
         boot_id: int,
         hand: Hand,
         names: Mapping[str, PulseNames] | None = None,
+        stamps: Mapping[str, PulseStamps] | None = None,
     ) -> None:
         """Prepare; `start` begins.
 
@@ -92,8 +94,10 @@ class ClockKeeper:
             boot_id: number of this run of the node.
             hand: takes what was measured; called from several threads.
             names: what GNSS receivers tell of their pulses, by stream.
+            stamps: where to leave the good pulses of lines that probes see, too, by line.
         """
         self._hand, self._node, self._names = hand, node, names or {}
+        self._stamps = stamps or {}
         self._stop = threading.Event()
         self._exchange: TimeExchange | None = None
         if config.exchange:
@@ -106,7 +110,7 @@ class ClockKeeper:
                 every_s=config.every_s,
             )
         self._threads = [
-            self._thread(f"pps.{name}", partial(self._follow_pps, line))
+            self._thread(f"pps.{name}", partial(self._follow_pps, line, self._stamps.get(name)))
             for name, line in config.pps.items()
         ]
         self._threads += [
@@ -137,7 +141,7 @@ class ClockKeeper:
     def _thread(self, name: str, follow: Callable[[], None]) -> threading.Thread:
         return threading.Thread(target=follow, name=f"coeval[{self._node}].{name}")
 
-    def _follow_pps(self, config: PpsConfig) -> None:
+    def _follow_pps(self, config: PpsConfig, stamps: PulseStamps | None) -> None:
         names = None if config.nmea is None else self._names[config.nmea]
         said = ""
         while not self._stop.is_set():
@@ -150,6 +154,12 @@ class ClockKeeper:
                         except SourceSilent as exc:
                             logger.debug("no pulse node=%s reason=%s", self._node, exc)
                             continue
+                        if (
+                            reading is not None
+                            and stamps is not None
+                            and reading.judged.verdict == "good"
+                        ):
+                            stamps.push(reading.judged.t_node_ns)
                         if reading is not None and reading.sample is not None:
                             self._hand([reading.sample])
                         if source.state != said:

@@ -117,7 +117,13 @@ class NodeConfig:
                     f"known: {', '.join(receivers) or 'none'}"
                 )
         probes = {} if self.sources is None else self.sources.probe
+        pps_lines = {} if self.time is None else self.time.pps
         for name, probe in probes.items():
+            if probe.pps is not None and probe.pps not in pps_lines:
+                raise BadConfig(
+                    f"sources.probe.{name}.pps: no [node.time.pps.{probe.pps}]; "
+                    f"known: {', '.join(pps_lines) or 'none'}"
+                )
             if probe.nmea is not None and probe.nmea not in receivers:
                 raise BadConfig(
                     f"sources.probe.{name}.nmea: no [node.sources.nmea.{probe.nmea}]; "

@@ -30,6 +30,7 @@ from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.pi_camera import PiCameraConfig, open_pi_camera
 from coeval_edge.sources.probe import ProbeConfig, ProbeSource, open_link
 from coeval_edge.sources.probe_link import ProbeLink
+from coeval_edge.sources.pulse_stamps import PulseStamps
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
 from coeval_edge.sources.v4l2_camera import CameraConfig, open_camera
@@ -80,6 +81,8 @@ class ClockLinks:
 
     names: Mapping[str, PulseNames] = field(default_factory=dict)
     """Of receivers whose pulse is wired to this node, by stream."""
+    stamps: Mapping[str, PulseStamps] = field(default_factory=dict)
+    """Of PPS lines whose pulses a probe sees, too, by the line's name."""
     hand: Callable[[Sequence[TimeSample]], None] | None = None
     """Takes what sources tell of UTC; None: nobody asks."""
 
@@ -119,10 +122,10 @@ class SourcesConfig:
         ports: dict[str, ProbeConfig] = {}
         for name, probe in self.probe.items():
             first = ports.setdefault(probe.port, probe)
-            if (first.baud, first.nmea) != (probe.baud, probe.nmea):
+            if (first.baud, first.nmea, first.pps) != (probe.baud, probe.nmea, probe.pps):
                 raise BadConfig(
                     f"probe.{name}: streams of one probe ({probe.port}) must give the same "
-                    "baud and nmea"
+                    "baud, nmea and pps"
                 )
 
     def openers(
@@ -152,7 +155,10 @@ class SourcesConfig:
         for name, probe in self.probe.items():
             if probe.port not in shared:
                 pulse_names = None if probe.nmea is None else links.names.get(probe.nmea)
-                shared[probe.port] = open_link(probe, names=pulse_names, hand=links.hand)
+                stamps = None if probe.pps is None else links.stamps.get(probe.pps)
+                shared[probe.port] = open_link(
+                    probe, names=pulse_names, hand=links.hand, stamps=stamps
+                )
             yield name, probe.stream_modality, partial(ProbeSource, probe, shared[probe.port])
 
 

@@ -42,6 +42,7 @@ from coeval_edge.recording import open_recording
 from coeval_edge.replay import Pace, Reading, ReplaySource
 from coeval_edge.replay_evidence import ReplayedEvidence
 from coeval_edge.sources.line_modality import LINE_MODALITIES
+from coeval_edge.sources.pulse_stamps import PulseStamps
 from coeval_edge.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ class Node:
         receivers = [line.nmea for line in lines.values()]
         receivers += [probe.nmea for probe in probes.values()]
         self._names = {nmea: PulseNames() for nmea in receivers if nmea is not None}
+        self._stamps = {probe.pps: PulseStamps() for probe in probes.values() if probe.pps}
         self._live: LiveStreams | None = None
         self._load_encoder = load_encoder
         if config.replay is not None:
@@ -191,7 +193,7 @@ class Node:
             )
 
     def _open_live(self, sources: SourcesConfig, load_encoder: LoadEncoder) -> None:
-        links = ClockLinks(names=self._names, hand=self._measured.put)
+        links = ClockLinks(names=self._names, stamps=self._stamps, hand=self._measured.put)
         self._live = LiveStreams(sources, self.config.id, links=links)
         for spec, timing in self._live.streams:
             self._add_stream(spec, load_encoder, stamps=timing.how, timing=timing.describe())
@@ -288,6 +290,7 @@ class Node:
             boot_id=self.boot_id,
             hand=self._measured.put,
             names=self._names,
+            stamps=self._stamps,
         )
         ended = threading.Event()
         live = self._live

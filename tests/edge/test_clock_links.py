@@ -17,6 +17,8 @@ from coeval_edge.live import ClockLinks, SourcesConfig
 from coeval_edge.sources.errors import SourceSilent
 from coeval_edge.sources.nmea import NmeaConfig
 from coeval_edge.sources.pps import PpsConfig, PpsReading
+from coeval_edge.sources.probe import ProbeConfig
+from coeval_edge.sources.pulse_stamps import PulseStamps
 
 
 class InventedLine:
@@ -74,6 +76,47 @@ def test_a_line_s_pulses_are_named_by_the_receiver_that_its_table_says(
         for k in (3, 4, 5)
     ]
     assert handed == expected
+
+
+def test_good_pulses_of_a_line_are_left_for_the_probe_that_sees_them_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    came = threading.Event()
+
+    class Left(PulseStamps):
+        def push(self, t_node_ns: NodeNs) -> None:
+            super().push(t_node_ns)
+            if t_node_ns == 3 * NS_PER_S:
+                came.set()
+
+    left = Left()
+    monkeypatch.setattr(
+        "coeval_edge.clock_keeper.open_pps",
+        lambda _config, names: InventedLine(names or PulseNames(), 4),
+    )
+    keeper = ClockKeeper(
+        TimeConfig(exchange=False, chrony=False, ptp=False, pps={"roof": PpsConfig()}),
+        address=BrokerAddress.parse("mqtt://127.0.0.1:1"),
+        topics=Topics(session="s"),
+        node="van",
+        boot_id=1,
+        hand=lambda _samples: None,
+        stamps={"roof": left},
+    )
+    keeper.start()
+    assert came.wait(20.0)
+    keeper.close()
+    assert left.near(NodeNs(NS_PER_S + 1000)) == NS_PER_S
+
+
+def test_a_probe_is_opened_with_the_stamps_of_its_line_alone() -> None:
+    stamps = PulseStamps()
+    sources = SourcesConfig(
+        probe={"a": ProbeConfig(port="/dev/a", pps="roof"), "b": ProbeConfig(port="/dev/b")}
+    )
+    openers = sources.openers(ClockLinks(stamps={"roof": stamps}))
+    links = {name: opener.args[1] for name, _, opener in openers}  # type: ignore[attr-defined]
+    assert (links["a"]._stamps, links["b"]._stamps) == (stamps, None)
 
 
 def test_a_receiver_is_opened_with_the_names_of_its_pulse_alone() -> None:

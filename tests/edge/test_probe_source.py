@@ -4,6 +4,7 @@ import binascii
 import dataclasses
 import math
 import os
+import random
 import struct
 import tty
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from coeval_edge.sources.errors import SourceAbsent, SourceLost, SourceUnfit
 from coeval_edge.sources.probe import ProbeConfig, ProbePulses, ProbeSource
 from coeval_edge.sources.probe_link import ADAPTER_NS, STATUS_BYTES, ProbeLink
 from coeval_edge.sources.probe_wire import PpsState, Pulse, Verdict
+from coeval_edge.sources.pulse_stamps import PulseLine, PulseStamps
 
 cobs = pytest.importorskip("cobs.cobs", reason="cobs is absent: pip install 'coeval[probe]'")
 
@@ -361,6 +363,62 @@ def test_each_pulse_reaches_the_evidence_once_though_two_streams_read(
     assert seen[0][1] == pytest.approx(BOOT_NS + 3 * NS_PER_S, abs=50_000)
 
 
+# With a line of the node's that sees the same pulses
+
+
+def test_pulses_that_the_node_stamps_too_place_edges_to_microseconds(
+    probe: Probe, open_probe: Open
+) -> None:
+    rng, stamps = random.Random(3), PulseStamps()
+    link = ProbeLink(probe.name, clock_ns=probe.clock, stamps=stamps)
+    source = open_probe(link=link, pps="roof")
+    probe.greet(source)
+    for second in range(4, 12):
+        stamps.push(NodeNs(BOOT_NS + second * NS_PER_S + round(rng.gauss(0, 2000))))
+        late_s = LATE_NS * 1e-9 + rng.uniform(-4e-4, 4e-4)
+        probe.send(probe.pulse(second) + probe.status(second + 0.01), at_s=second + 0.01 + late_s)
+        source.read(1.0)
+    probe.send(probe.edge(11.4), at_s=11.5)
+    (line,) = source.read(1.0)
+    assert isinstance(line, TextLine)
+    assert line.t_node_ns == pytest.approx(BOOT_NS + 11.4 * NS_PER_S, abs=8_000)
+    assert (link.counts["by_pulses"], link.counts["by_arrivals"]) == (1, 0)
+    assert source.timing.describe()["sigma_s"] == pytest.approx(5e-6)
+
+
+def test_without_pulses_for_a_while_arrivals_place_edges_again(
+    probe: Probe, open_probe: Open
+) -> None:
+    stamps = PulseStamps()
+    link = ProbeLink(probe.name, clock_ns=probe.clock, stamps=stamps)
+    source = open_probe(link=link, pps="roof")
+    probe.greet(source, until_s=12.0)
+    for second in range(3, 7):
+        stamps.push(NodeNs(BOOT_NS + second * NS_PER_S))
+        probe.send(probe.pulse(second), at_s=12.1)
+        source.read(1.0)
+    probe.send(probe.edge(10.9) + probe.edge(11.1), at_s=12.2)
+    assert len(source.read(1.0)) == 2
+    assert (link.counts["by_pulses"], link.counts["by_arrivals"]) == (1, 1)
+
+
+def test_a_pulse_that_only_one_of_the_two_saw_ties_nothing() -> None:
+    stamps = PulseStamps()
+    assert stamps.near(NodeNs(BOOT_NS)) is None
+    stamps.push(NodeNs(BOOT_NS))
+    assert stamps.near(NodeNs(BOOT_NS + 3_000_000)) == BOOT_NS
+    assert stamps.near(NodeNs(BOOT_NS + NS_PER_S)) is None
+
+
+def test_a_wild_kernel_stamp_does_not_bend_the_line() -> None:
+    line = PulseLine(HZ)
+    for second in range(12):
+        wild_ns = 1_500_000 if second == 8 else 0
+        line.push(second * HZ, BOOT_NS + second * NS_PER_S + 300 * (second % 3) + wild_ns)
+    assert line.t_ns(int(11.5 * HZ)) == pytest.approx(BOOT_NS + 11.5 * NS_PER_S, abs=2_000)
+    assert line.sigma_ns(int(11.5 * HZ)) < 3_000
+
+
 # Configuration
 
 
@@ -389,11 +447,13 @@ NODE = '[node]\nid = "cam"\n[node.sources.probe.strobe]\nport = "/dev/ttyACM0"\n
     [
         (NODE + 'what = "edge"\n', "sources.probe.strobe.what must be one of edges, motion"),
         (NODE + "input = 0\n", "input must be 1…8, got 0"),
+        (NODE + 'pps = "roof"\n', r"sources.probe.strobe.pps: no \[node.time.pps.roof\]"),
+        (NODE + 'pps = "roof"\nnmea = "gnss"\n', "nmea belongs to the table of the line"),
         (NODE + 'nmea = "gnss"\n', r"sources.probe.strobe.nmea: no \[node.sources.nmea.gnss\]"),
         (NODE + "pins = 3\n", "unknown key node.sources.probe.strobe.pins"),
         (
             NODE + '[node.sources.probe.b]\nport = "/dev/ttyACM0"\nbaud = 115200\n',
-            "must give the same baud and nmea",
+            "must give the same baud, nmea and pps",
         ),
     ],
 )

@@ -1,8 +1,9 @@
 """A probe's streams, edges and motion stamped by its own counter, and its pulses as evidence.
 
 The probe (firmware/) stamps in hardware, to 16 ns of its counter and of the pulses on its PPS
-input. How that counter stands to the node's clock is known by arrivals only, to some 0.3 ms; but
-its edges, samples and pulses share that error, so they fit each other far better.
+input. Where a PPS line of the node sees the same pulses, they put that counter on the node's clock
+to some microseconds. Else arrivals do, to some 0.3 ms; but its edges, samples and pulses share
+that error, so they fit each other far better.
 """
 
 import logging
@@ -21,9 +22,10 @@ from coeval.samples import MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import KernelClock, ReadClock, measure_difference, read_node_clock
 from coeval_edge.kernel_utc import read_utc_error_ns
-from coeval_edge.sources.pps import PulseNamer
+from coeval_edge.sources.pps import STAMP_BIAS_SIGMA_NS, PulseNamer
 from coeval_edge.sources.probe_link import BAUD, LINE_BIAS_NS, ProbeLink
 from coeval_edge.sources.probe_wire import Edge, Hello, Motion, PpsState, Pulse, Verdict
+from coeval_edge.sources.pulse_stamps import PulseStamps
 from coeval_edge.sources.serial_port import ADAPTER_NS
 from coeval_edge.sources.timing import Timing
 
@@ -66,6 +68,8 @@ class ProbeConfig:
     """Of edges; `text`: every edge is an event; `metadata`: how many come a second."""
     text: str = "edge"
     """What an event says."""
+    pps: str | None = None
+    """The line in `[node.time.pps]` that sees the same pulses; None: the node has none."""
     nmea: str | None = None
     """The stream in `[node.sources.nmea]` whose receiver makes its pulses: its sentences name their
     seconds. None: the system's clock does, where something steers it."""
@@ -81,6 +85,10 @@ class ProbeConfig:
             raise BadConfig(f"input must be 1…8, got {self.input}")
         if not self.text:
             raise BadConfig("text must say something, got ''")
+        if self.pps is not None and self.nmea is not None:
+            raise BadConfig(
+                "nmea belongs to the table of the line that pps names; leave it out here"
+            )
 
     @property
     def stream_modality(self) -> Modality:
@@ -262,18 +270,25 @@ def timing_of(config: ProbeConfig) -> Timing:
         "by the probe's counter, put on the node's clock by the arrivals of its status records "
         f"less {ADAPTER_NS / 2e6:g} ms; the probe's streams and pulses share that error"
     )
+    line_ns, line_late_ns = LINE_BIAS_NS, ADAPTER_NS / 2
+    if config.pps is not None:
+        shared = (
+            "by the probe's counter, put on the node's clock by the pulses that the line "
+            f"{config.pps} stamps, too; while they fail, by arrivals (0.3 ms)"
+        )
+        line_ns, line_late_ns = STAMP_BIAS_SIGMA_NS, 0.0
     if config.what == "edges":
         return Timing(
             origin="hardware",
-            latency_ns=ADAPTER_NS / 2,
-            sigma_ns=LINE_BIAS_NS,
+            latency_ns=line_late_ns,
+            sigma_ns=line_ns,
             how=f"captured within 16 ns {shared}",
         )
     filtered = f"less {(FILTER_S + REGISTER_S) * 1e3:g} ms of the sensor's filter and registers"
     return Timing(
         origin="hardware",
-        latency_ns=ADAPTER_NS / 2 + (FILTER_S + REGISTER_S) * NS_PER_S,
-        sigma_ns=math.hypot(LINE_BIAS_NS, FILTER_SIGMA_S * NS_PER_S, REGISTER_S * NS_PER_S / 1.7),
+        latency_ns=line_late_ns + (FILTER_S + REGISTER_S) * NS_PER_S,
+        sigma_ns=math.hypot(line_ns, FILTER_SIGMA_S * NS_PER_S, REGISTER_S * NS_PER_S / 1.7),
         how=f"when the reading began {shared}; {filtered}",
     )
 
@@ -283,8 +298,19 @@ def open_link(
     *,
     names: PulseNames | None = None,
     hand: Callable[[Sequence[TimeSample]], None] | None = None,
+    stamps: PulseStamps | None = None,
     clock_ns: Callable[[], NodeNs] = read_node_clock,
 ) -> ProbeLink:
-    """The link that all streams of one port share; the port itself opens with the first of them."""
-    pulses = ProbePulses(config.port, names=names, hand=hand)
-    return ProbeLink(config.port, baud=config.baud, on_pulse=pulses.take, clock_ns=clock_ns)
+    """The link that all streams of one port share; the port itself opens with the first of them.
+
+    Args:
+        config: of any of the streams.
+        names: what a receiver's sentences tell of the pulses.
+        hand: takes the pulses as evidence; not asked where a line of the node has them, too.
+        stamps: the kernel's stamps of the pulses, where `config.pps` names a line.
+        clock_ns: the node's clock.
+    """
+    pulses = ProbePulses(config.port, names=names, hand=None if config.pps is not None else hand)
+    return ProbeLink(
+        config.port, baud=config.baud, on_pulse=pulses.take, stamps=stamps, clock_ns=clock_ns
+    )

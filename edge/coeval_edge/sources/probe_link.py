@@ -26,7 +26,9 @@ from coeval_edge.sources.probe_wire import (
     Pulse,
     Record,
     Status,
+    Verdict,
 )
+from coeval_edge.sources.pulse_stamps import PulseLine, PulseStamps
 from coeval_edge.sources.sample_clock import SampleClock
 from coeval_edge.sources.serial_port import ADAPTER_NS, ADVICE, BITS_PER_BYTE
 
@@ -181,6 +183,7 @@ class ProbeLink:
         *,
         baud: int = BAUD,
         on_pulse: Callable[[Pulse, NodeNs, float], None] | None = None,
+        stamps: PulseStamps | None = None,
         clock_ns: Callable[[], NodeNs] = read_node_clock,
     ) -> None:
         """Prepare; the port is opened by `join`.
@@ -189,11 +192,15 @@ class ProbeLink:
             port: the device.
             baud: its speed.
             on_pulse: takes each pulse with its time on the node's clock and that time's sigma.
+            stamps: the kernel's stamps of the same pulses; None: no line of the node has them.
             clock_ns: the node's clock.
         """
         self.counts: Counter[str] = Counter()
         """What happened beyond the wire's own counts: restarted (the probe began anew), unplaced
-        (records before the line was), overflow (a stream that did not ask)."""
+        (records before the line was), by_pulses and by_arrivals (what placed the others), overflow
+        (a stream that did not ask)."""
+        self._stamps = stamps
+        self._pulse_line: PulseLine | None = None
         self._name, self._baud, self._clock_ns, self._on_pulse = port, baud, clock_ns, on_pulse
         self._lock = threading.RLock()
         self._port: ProbePort | None = None
@@ -225,7 +232,7 @@ class ProbeLink:
         with self._lock:
             if self._port is None:
                 self._port = ProbePort(self._name, baud=self._baud, clock_ns=self._clock_ns)
-                self._line = None
+                self._line = self._pulse_line = None
             box: deque[tuple[Record, NodeNs]] = deque(maxlen=MOST_QUEUED)
             self._boxes.append(box)
             return box
@@ -281,20 +288,37 @@ class ProbeLink:
             self.counts["restarted"] += 1
             self._line = TickLine(self._port.hello.tick_hz)
             self._line.push(status.tick, t_node_ns)
+            self._pulse_line = None
 
     def _place(self, record: Pulse | Edge | Motion) -> None:
         if self._line is None or not self._line.is_placed:
             self.counts["unplaced"] += 1
             return
         tick = record.tick if isinstance(record, Pulse) else record.at.tick
-        t_node_ns = self._line.t_ns(tick)
+        t_node_ns, sigma_ns = self._line.t_ns(tick), self._line.sigma_ns
         if isinstance(record, Pulse):
+            self._pair(record, t_node_ns)
             if self._on_pulse is not None:
-                self._on_pulse(record, t_node_ns, self._line.sigma_ns)
+                self._on_pulse(record, t_node_ns, sigma_ns)
             return
+        if self._pulse_line is not None and self._pulse_line.covers(tick):
+            t_node_ns = self._pulse_line.t_ns(tick)
+            self.counts["by_pulses"] += 1
+        else:
+            self.counts["by_arrivals"] += 1
         for box in self._boxes:
             self.counts["overflow"] += len(box) == MOST_QUEUED
             box.append((record, t_node_ns))
+
+    def _pair(self, pulse: Pulse, t_node_ns: NodeNs) -> None:
+        """A pulse that the kernel stamped, too, ties the two clocks."""
+        if self._stamps is None or self._port is None or self._port.hello is None:
+            return
+        stamp = self._stamps.near(t_node_ns) if pulse.verdict is Verdict.GOOD else None
+        if stamp is not None:
+            if self._pulse_line is None:
+                self._pulse_line = PulseLine(self._port.hello.tick_hz)
+            self._pulse_line.push(pulse.tick, stamp)
 
     def _close(self) -> None:
         if self._port is not None:
