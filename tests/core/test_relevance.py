@@ -133,10 +133,22 @@ def test_steady_loud_sound_is_never_called_silence() -> None:
 
 def test_a_noisy_sensor_that_repeats_itself_is_stuck_within_seconds() -> None:
     watch = RelevanceWatch("metadata")
-    read(watch, RNG.normal(size=(1000, 3)), begin_s=0, rate_hz=100)
-    read(watch, np.ones((600, 3)), begin_s=10, rate_hz=100)
-    read(watch, RNG.normal(size=(100, 3)), begin_s=16, rate_hz=100)
-    assert spans(watch) == [("stuck", 10, 16)]
+    read(watch, RNG.normal(size=(3000, 3)), begin_s=0, rate_hz=100)
+    read(watch, np.ones((600, 3)), begin_s=30, rate_hz=100)
+    read(watch, RNG.normal(size=(100, 3)), begin_s=36, rate_hz=100)
+    assert spans(watch) == [("stuck", 30, 36)]
+
+
+def test_a_mouse_that_is_moved_and_let_go_is_left_alone() -> None:
+    watch = RelevanceWatch("metadata")
+    at_s = 0.0
+    for moved_s, rests_s in ((1.5, 8.0), (4.0, 20.0), (10.0, 30.0)):
+        path = np.cumsum(RNG.normal(size=(round(60 * moved_s), 2)), axis=0)
+        read(watch, path, begin_s=at_s, rate_hz=60)
+        at_s += moved_s
+        read(watch, np.repeat(path[-1:], round(60 * rests_s), axis=0), begin_s=at_s, rate_hz=60)
+        at_s += rests_s
+    assert spans(watch) == []
 
 
 def test_a_sensor_that_rests_between_changes_may_rest_longer() -> None:
@@ -201,10 +213,10 @@ def test_no_lines_at_all_are_information() -> None:
 
 def test_the_score_falls_from_one_to_zero() -> None:
     watch = RelevanceWatch("metadata")
-    read(watch, RNG.normal(size=(500, 1)), begin_s=0, rate_hz=100)
+    read(watch, RNG.normal(size=(3000, 1)), begin_s=0, rate_hz=100)
     scores = []
-    for k in range(5):
-        read(watch, np.ones((100, 1)), begin_s=5 + k, rate_hz=100)
+    for k in range(6):
+        read(watch, np.ones((100, 1)), begin_s=30 + k, rate_hz=100)
         assert watch.now is not None
         scores.append(watch.now.score)
     assert scores == sorted(scores, reverse=True)

@@ -300,7 +300,7 @@ def test_without_evidence_there_is_no_number_and_a_word_about_it(
 def test_a_sensor_that_was_stuck_is_named_where_nothing_is_found(
     align: Align, tmp_path: Path
 ) -> None:
-    root = make(tmp_path / "rec")
+    root = make(tmp_path / "rec", length_s=100)
     rows = (root / "wrist.csv").read_text(encoding="utf-8").splitlines()
     held = rows[60].split(",", 1)[1]
     stuck = rows[:60] + [f"{row.split(',', 1)[0]},{held}" for row in rows[60:]]
@@ -316,7 +316,7 @@ def test_a_sensor_that_was_stuck_is_named_where_nothing_is_found(
     )
     assert stretch["from_s"] == pytest.approx(3.0, abs=0.05)
     _, out, _ = align(root)
-    assert "wrist/imu-wrist carries nothing: stuck 3–42 s" in out
+    assert "wrist/imu-wrist carries nothing: stuck 3–102 s" in out
 
 
 def test_a_node_without_streams_is_placed_by_its_hardware(align: Align, tmp_path: Path) -> None:

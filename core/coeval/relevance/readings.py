@@ -1,9 +1,10 @@
 """A sensor that is stuck: the same readings for longer than it ever gave the same ones before.
 
 How long that is differs from sensor to sensor. One whose every reading has noise never repeats
-itself, and some seconds of the same number say enough. A switch, a counter, a thermometer of coarse
-steps or a parked car's speed rests for long between two changes: what rested before may rest again,
-and it takes several times its longest rest.
+itself, and some seconds of the same number say enough, once that was seen for half a minute: a
+mouse that is moved does not repeat itself either, until it is let go. A switch, a counter, a
+thermometer of coarse steps or a parked car's speed rests for long between two changes: what rested
+before may rest again, and it takes several times its longest rest.
 """
 
 import numpy as np
@@ -20,8 +21,10 @@ LEAST_CHANGES = 20
 """Before so many changes nobody knows how a sensor rests."""
 TIMES_LONGEST = 6
 """Rests of one kind differ: beyond this many times the longest one it is no rest."""
-NOISY_NS = 3 * NS_PER_S
+NOISY_NS = 5 * NS_PER_S
 RESTING_NS = 60 * NS_PER_S
+SEEN_SHARE = 2
+"""Each second in which a sensor never repeated itself takes so many off RESTING_NS, to NOISY_NS."""
 
 
 class ReadingsJudge:
@@ -34,6 +37,8 @@ class ReadingsJudge:
         self._num_same = 0
         """Readings since then that were the same."""
         self._num_changes = 0
+        self._began_ns = 0
+        """When the first change was seen."""
         self._longest_ns = self._longest_same = 0
         """The longest rest so far: its time, and its readings."""
 
@@ -90,7 +95,8 @@ class ReadingsJudge:
         """How long the readings must be the same, by how the sensor rested before."""
         limit_ns = TIMES_LONGEST * self._longest_ns
         rests = self._longest_same >= REST_READINGS or self._num_changes < LEAST_CHANGES
-        limit_ns = max(limit_ns, RESTING_NS if rests else NOISY_NS)
+        seen_ns = 0 if rests else self._changed_ns - self._began_ns
+        limit_ns = max(limit_ns, RESTING_NS - SEEN_SHARE * seen_ns, NOISY_NS)
         if self._num_same < LEAST_READINGS:
             limit_ns = max(limit_ns, t_ns - self._changed_ns + 1)
         return limit_ns
@@ -101,5 +107,7 @@ class ReadingsJudge:
         if self._num_changes and rest_ns <= self._limit_ns(t_ns):  # a fault is no rest
             self._longest_ns = max(self._longest_ns, rest_ns)
             self._longest_same = max(self._longest_same, self._num_same)
+        if not self._num_changes:
+            self._began_ns = t_ns
         self._num_changes += 1
         self._changed_ns, self._num_same = t_ns, 0
