@@ -35,7 +35,7 @@ static void start_pll(uint32_t pll, uint32_t feedback, uint32_t divider1, uint32
 void clocks_start(void)
 {
     REG(XOSC_CTRL) = XOSC_1_15MHZ;
-    REG(XOSC_STARTUP) = 47u; /* 1 ms, in 256 periods of the crystal */
+    REG(XOSC_STARTUP) = 3008u; /* 64 ms, in 256 periods: some boards' crystals need long */
     SET_BITS(XOSC_CTRL, XOSC_ENABLE);
     while (!(REG(XOSC_STATUS) & XOSC_STABLE)) {
     }

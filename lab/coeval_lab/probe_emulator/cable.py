@@ -16,6 +16,8 @@ from coeval_lab.probe_emulator.cases import CaseRun
 ADAPTER_CYCLES = CPU_HZ // 2000
 PAUSE_CYCLES = 3000
 """Bytes further apart than this arrive one after another: a byte takes 1356."""
+MOST_BYTES = 1024
+"""In one piece: a terminal holds 4096, and nobody reads while more is written."""
 STEP_S = 0.25
 
 
@@ -53,7 +55,10 @@ class Cable:
             at = 0
             while at < len(sent):
                 end = at + 1
-                while end < len(sent) and sent[end][0] - sent[end - 1][0] < PAUSE_CYCLES:
+                while (
+                    end < min(len(sent), at + MOST_BYTES)
+                    and sent[end][0] - sent[end - 1][0] < PAUSE_CYCLES
+                ):
                     end += 1
                 self._now_cycle = sent[end - 1][0] + ADAPTER_CYCLES
                 os.write(self._device, bytes(byte for _, byte in sent[at:end]))
