@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from coeval.preprocessing import Preprocessing
+from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.store.config import StoreConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
@@ -44,7 +45,14 @@ def test_a_file_begins_with_its_header(path: Path) -> None:
             "node.toml",
             {"node": NodeConfig, "node.replay": ReplayConfig, "node.preprocessing": Preprocessing},
         ),
-        ("aggregator.toml", {"aggregator": AggregatorConfig, "aggregator.store": StoreConfig}),
+        (
+            "aggregator.toml",
+            {
+                "aggregator": AggregatorConfig,
+                "aggregator.store": StoreConfig,
+                "aggregator.api": ApiConfig,
+            },
+        ),
     ],
 )
 def test_a_default_in_a_comment_is_the_real_one(file: str, kinds: dict[str, type]) -> None:

@@ -1,6 +1,7 @@
 """`coeval aggregator`: the server of a session, or of all, from flags or a TOML file."""
 
 import logging
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from coeval.stopping import stop_on_signals
+from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.config import AggregatorConfig, load_aggregator_config
 from coeval_aggregator.service import Aggregator
+from coeval_aggregator.store.opening import open_reader
+
+logger = logging.getLogger(__name__)
 
 
 def aggregator(
@@ -34,6 +39,10 @@ def aggregator(
             show_default=False,
         ),
     ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of the API, or none; 127.0.0.1:8787 by default."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Serve a session: estimate every node's clock, keep and publish the aligned streams."""
@@ -47,9 +56,26 @@ def aggregator(
     given = {key: value for key, value in flags.items() if value is not None}
     if store is not None:
         given["store"] = replace(loaded.store, url=store)
+    if api is not None:
+        given["api"] = ApiConfig(listen=api)
     merged = replace(loaded, **given)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    Aggregator(merged).run(stop_on_signals())
+    serve(merged, stop_on_signals())
+
+
+def serve(config: AggregatorConfig, stop: threading.Event) -> None:
+    """Run an aggregator, with its API where one is wanted, until `stop` is set."""
+    server = Aggregator(config)
+    if config.api.is_none:
+        server.run(stop)
+        return
+    from coeval_aggregator.api.server import serving
+
+    store = config.store
+    opener = None if store.is_none else lambda: open_reader(store.url)
+    with serving(config.api, lambda: server.view, opener) as address:
+        logger.info("api listens url=%s/v1/sessions", address)
+        server.run(stop)

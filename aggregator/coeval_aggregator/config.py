@@ -7,6 +7,7 @@ from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
 from coeval.config_table import parse_toml, read_table
 from coeval.errors import BadConfig
 from coeval.topics import DEFAULT_PREFIX, DEFAULT_SESSION, Topics, check_node_id
+from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.store.config import StoreConfig
 
 ALL_SESSIONS = "+"
@@ -41,6 +42,8 @@ class AggregatorConfig:
     """Sessions beyond it are not served."""
     store: StoreConfig = field(default_factory=StoreConfig)
     """Where what comes is kept."""
+    api: ApiConfig = field(default_factory=ApiConfig)
+    """Where it answers over HTTP."""
 
     def __post_init__(self) -> None:
         Topics(

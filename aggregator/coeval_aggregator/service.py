@@ -28,6 +28,7 @@ from coeval_aggregator.store.opening import open_store
 from coeval_aggregator.store.records import Kept
 from coeval_aggregator.store.store import Store
 from coeval_aggregator.store.writer import StoreWriter
+from coeval_aggregator.view import SessionView, View
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class Aggregator:
             session=config.session,
             will=self._state("offline", self._state_topic, reason="connection lost"),
         )
+        self.view = View()
+        """The aggregator as other threads may see it; replaced as a whole once a second."""
         self.store: StoreWriter | None = None
         """What writes what comes; None: nothing is kept."""
         if not config.store.is_none:
@@ -129,6 +132,7 @@ class Aggregator:
                 for session in self.sessions.values():
                     session.check(now_s=now_s)
                 self._get_back_what_was_let_go()
+                self.view = self._make_view()
             is_news = self.problem() != self._told_problem
             if (now_s >= next_state_s or is_news) and self.is_connected:
                 next_state_s = now_s + STATE_S
@@ -137,6 +141,18 @@ class Aggregator:
                 self._keep(name, session)
                 for message in session.take_outbox():
                     self._publish(message)
+
+    def _make_view(self) -> View:
+        return View(
+            is_connected=self.is_connected,
+            problem=self.problem(),
+            store=None if self.store is None else self.store.state,
+            num_let_go=self._connection.num_let_go,
+            sessions={
+                name: SessionView(facts=session.facts(), clocks=session.stated)
+                for name, session in self.sessions.items()
+            },
+        )
 
     def _take_events(self, *, until_s: float) -> None:
         """Handle what waits, for at most until then."""

@@ -127,6 +127,8 @@ class Session:
         self._contradictory: set[tuple[str, str, str]] = set()
         self._outbox: list[Outgoing] = []
         self._records: list[Record] = []
+        self.stated: Mapping[str, Mapping[str, object]] = {}
+        """What was last told of every node's clock; replaced as a whole."""
         self._kept_status: dict[str, tuple[str, int]] = {}
         """Status and instant of every node's clock as last handed to the store."""
 
@@ -335,6 +337,7 @@ class Session:
         if self.reference is None:
             return
         t_ref_ns = self._latest_ref_ns()
+        stated: dict[str, Mapping[str, object]] = {}
         for node in sorted({node for node, _ in self._streams} | self.clocks.nodes()):
             statement = self.clocks[node].statement(
                 node,
@@ -343,7 +346,9 @@ class Session:
                 now_s=now_s,
                 oscillators=[self.evidence.clocks.oscillator(c) for c in (node, self.reference)],
             ) | {"utc": self.evidence.utc_of(node), "sources": self.evidence.sources_of(node)}
+            stated[node] = statement
             self._say(self._topics.clock(node), statement, retain=True)
+        self.stated = stated
 
     def _latest_ref_ns(self) -> RefNs:
         """The newest instant of the timeline."""

@@ -40,10 +40,10 @@ def wait_until(is_so: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def block(seq: int) -> bytes:
+def block(seq: int, *, boot_id: int = 1) -> bytes:
     return encode_block(
         Block(
-            boot_id=1,
+            boot_id=boot_id,
             seq=seq,
             t0_node_ns=NodeNs(seq * ROWS * HOP_NS),
             hop_ns=HOP_NS,
@@ -71,6 +71,12 @@ class Sender:
         sent = [self._client.publish(topic, block(seq), qos=1) for seq in seqs]
         for info in sent:
             info.wait_for_publish(PATIENCE_S)
+
+    def publish_rival(self) -> None:
+        """Let a second device of the same id speak, and the first go on: an event tells of it."""
+        topic = Topics(session="s").block("cam", "mic")
+        for seq, boot_id in ((0, 2), (1, 1)):
+            self._client.publish(topic, block(seq, boot_id=boot_id), qos=1)
 
     def degraded(self) -> list[str]:
         """Why the aggregator last said it is."""

@@ -263,6 +263,26 @@ class Reader:
             )
         return told
 
+    def last_clocks(self, timeline: TimelineRow) -> list[dict[str, Any]]:
+        """The last that was estimated of every node's clock."""
+        told = []
+        for node in self.clock_nodes(timeline):
+            ((last_ns,),) = self._database.fetch(
+                "SELECT MAX(t_ref_ns) FROM clocks WHERE timeline_id = ? AND node = ?",
+                (timeline.id, node),
+            )
+            told += self.clock_rows(
+                timeline, node=node, from_ns=last_ns, to_ns=last_ns + 1, limit=1
+            )
+        return told
+
+    def clock_nodes(self, timeline: TimelineRow) -> list[str]:
+        """The nodes whose clocks have a history."""
+        rows = self._database.fetch(
+            "SELECT DISTINCT node FROM clocks WHERE timeline_id = ? ORDER BY node", (timeline.id,)
+        )
+        return [node for (node,) in rows]
+
     def ticks(
         self, timeline: TimelineRow, *, from_ns: int, to_ns: int, limit: int
     ) -> list[dict[str, Any]]:
@@ -292,14 +312,20 @@ class Reader:
         """
         of_kinds = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
         rows = self._database.fetch(
-            "SELECT id, told_utc_ns, timeline_id, t_ref_ns, payload FROM events "
+            "SELECT id, kind, told_utc_ns, timeline_id, t_ref_ns, payload FROM events "
             f"WHERE session_id = ? AND id > ? {of_kinds}ORDER BY id LIMIT ?",
             (session.id, after, *kinds, limit),
         )
         return [
-            {"number": i, "told_utc_ns": told, "timeline": timeline, "t_ref_ns": t_ref_ns}
-            | json.loads(payload)
-            for i, told, timeline, t_ref_ns, payload in rows
+            json.loads(payload)
+            | {
+                "number": number,
+                "event": kind,
+                "told_utc_ns": told,
+                "timeline": timeline,
+                "t_ref_ns": t_ref_ns,
+            }
+            for number, kind, told, timeline, t_ref_ns, payload in rows
         ]
 
     def evidence(self, session: SessionRow) -> Iterator[tuple[str, str, bytes]]:

@@ -186,6 +186,7 @@ def write_aggregator_config(folder: Path, *, broker: str, reference: str) -> Pat
         "estimate_s": ESTIMATES_EVERY_S,
         "max_offset_s": MAX_OFFSET_S,
         "store.url": "none",
+        "api.listen": "none",
     }
     lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     path.write_text("[aggregator]\n" + "\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,360 @@
+"""The application: routes of the API, each a few lines over the store and the view.
+
+Times are seconds of the timeline, as `t_ref` in ticks. Ranges are cut into pages: `next` (in Arrow
+and for all in the header `Link`) is where they go on.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from coeval import __version__
+from coeval.time import NS_PER_S
+from coeval_aggregator.api import aligned, problems
+from coeval_aggregator.api.asked import (
+    find_session,
+    find_timeline,
+    read_range,
+    read_step,
+    read_streams,
+)
+from coeval_aggregator.api.metrics import make_registry, scrape
+from coeval_aggregator.api.problems import Problem
+from coeval_aggregator.api.readers import Readers
+from coeval_aggregator.export import tables
+from coeval_aggregator.export.content import Content
+from coeval_aggregator.store.alignment import align_rows
+from coeval_aggregator.store.reading import Reader
+from coeval_aggregator.view import View
+
+EVENTS_EVERY_S = 0.5
+ROWS_A_PAGE = 2500
+MOST_ROWS = 20_000
+MOST_LISTENERS = 100
+
+SessionName = Annotated[str, Path(description="the session's name, as in the topics")]
+From = Annotated[str | None, Query(alias="from", description="s of the timeline; default: to - 60")]
+To = Annotated[str | None, Query(description="s of the timeline, exclusive; default: the newest")]
+Timeline = Annotated[int | None, Query(description="number of the timeline; default: the newest")]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="rows a page")]
+Accept = Annotated[str, Header(include_in_schema=False)]
+
+
+def make_app(
+    view: Callable[[], View],
+    open_reader: Callable[[], Reader] | None,
+    *,
+    stopping: threading.Event,
+) -> FastAPI:
+    """The API.
+
+    Args:
+        view: the aggregator as it is now.
+        open_reader: connects to the store; None: nothing is kept.
+        stopping: set when the server ends: event streams end too.
+    """
+    app = FastAPI(
+        title="Coeval aggregator",
+        version=__version__,
+        description="Sessions on one timeline. " + tables.SIGN + ".",
+        docs_url=None,  # its page comes from a CDN
+        redoc_url=None,
+    )
+    problems.install(app)
+    readers = None if open_reader is None else Readers(open_reader)
+    registry = make_registry(view)
+    listeners: set[object] = set()
+
+    def stored() -> Readers:
+        if readers is None:
+            raise Problem(404, "nothing is kept here: the aggregator runs with --store none")
+        return readers
+
+    @app.get("/health", responses=problems.RESPONSES)
+    def health() -> Response:
+        """Whether all is well; 503 and why where it is not."""
+        now = view()
+        told = {
+            "status": "degraded" if now.problems() else "ok",
+            "problems": now.problems(),
+            "software": __version__,
+            "store": now.store,
+        }
+        return json_response(told, status=503 if now.problems() else 200)
+
+    @app.get("/metrics", response_class=Response)
+    def metrics() -> Response:
+        """For Prometheus."""
+        return Response(scrape(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/sessions", responses=problems.RESPONSES)
+    def sessions() -> Response:
+        """All sessions, stored and live."""
+        live = view().sessions
+        found: dict[str, dict[str, Any]] = {
+            name: {"session": name, "began_utc_ns": None} for name in live
+        }
+        if readers is not None:
+            with readers.lend() as reader:
+                for row in reader.sessions():
+                    found[row.name] = {"session": row.name, "began_utc_ns": row.began_utc_ns}
+        told = [
+            each | {"is_live": name in live, "reference": live[name].facts["reference"]}
+            if name in live
+            else each | {"is_live": False, "reference": None}
+            for name, each in sorted(found.items())
+        ]
+        return json_response({"sessions": told})
+
+    @app.get("/v1/sessions/{session}", responses=problems.RESPONSES)
+    def one_session(session: SessionName) -> Response:
+        """A session, with its timelines: each a run of the reference node's clock."""
+        now = view().sessions.get(session)
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            timelines = [aligned.timeline_to_json(each) for each in reader.timelines(found)]
+        told = {
+            "session": found.name,
+            "began_utc_ns": found.began_utc_ns,
+            "is_live": now is not None,
+            "timelines": timelines,
+            "now": None if now is None else now.facts,
+        }
+        return json_response(told)
+
+    @app.get("/v1/sessions/{session}/streams", responses=problems.RESPONSES)
+    def streams(session: SessionName) -> Response:
+        """Every stream in every run of its node."""
+        now = view().sessions.get(session)
+        live = {} if now is None else now.facts["streams"]
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            told = [
+                {
+                    "stream": run.name,
+                    "boot": run.boot,
+                    "modality": run.modality,
+                    "began_utc_ns": run.began_utc_ns,
+                    "hop_ns": run.hop_ns,
+                    "dim": run.dim,
+                    "span_node_ns": reader.span(run),
+                    "descriptor": run.descriptor,
+                    "now": live.get(run.name),
+                }
+                for run in reader.runs(found)
+            ]
+        return json_response({"session": session, "streams": told})
+
+    @app.get("/v1/sessions/{session}/clocks", responses=problems.RESPONSES)
+    def clocks(session: SessionName) -> Response:
+        """What is known of every node's clock now; of a session that is over, what was last."""
+        now = view().sessions.get(session)
+        if now is not None:
+            return json_response({"session": session, "is_live": True, "clocks": now.clocks})
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            timeline = find_timeline(reader, found, None)
+            last = {row["node"]: row for row in reader.last_clocks(timeline)}
+        return json_response({"session": session, "is_live": False, "clocks": last})
+
+    @app.get("/v1/sessions/{session}/clocks/history", responses=arrow_too(problems.RESPONSES))
+    def clock_history(
+        request: Request,
+        session: SessionName,
+        from_: From = None,
+        to: To = None,
+        node: Annotated[str | None, Query(description="one node; default: all")] = None,
+        timeline: Timeline = None,
+        limit: Limit = ROWS_A_PAGE,
+        accept: Accept = "",
+    ) -> Response:
+        """Estimates of the clocks in the order of the timeline, with their covariance."""
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            chosen = find_timeline(reader, found, timeline)
+            wanted = read_range(reader, found, chosen, from_s=from_, to_s=to)
+            if node is not None and node not in reader.clock_nodes(chosen):
+                known = ", ".join(reader.clock_nodes(chosen)) or "none"
+                raise Problem(
+                    404, f"node: no clock of {node!r:.100} here; there are: {known}", field="node"
+                )
+            rows = reader.clock_rows(
+                chosen, node=node, from_ns=wanted.from_ns, to_ns=wanted.to_ns, limit=limit + 1
+            )
+            following = None
+            if len(rows) > limit:  # a page ends between two instants
+                next_ns = rows[limit]["t_ref_ns"]
+                rows = [row for row in rows if row["t_ref_ns"] < next_ns]
+                if not rows:
+                    raise Problem(
+                        400,
+                        f"limit: more than {limit} clocks are stated at one instant; allow more",
+                        field="limit",
+                    )
+                following = next_url(request, from_ns=next_ns)
+            if aligned.ARROW in accept:
+                content = Content(reader=reader, session=found, timeline=chosen)
+                schema = tables.clock_schema(content)
+                body = aligned.stream_of(schema, [tables.clock_batch(schema, rows)])
+                return paged(Response(body, media_type=aligned.ARROW), following)
+        told = {
+            "session": session,
+            "timeline": aligned.timeline_to_json(chosen),
+            "clocks": rows,
+            "next": following,
+        }
+        return paged(json_response(told), following)
+
+    @app.get(
+        "/v1/sessions/{session}/aligned",
+        responses=arrow_too(problems.RESPONSES, schema=aligned.SCHEMA),
+    )
+    def aligned_rows(
+        request: Request,
+        session: SessionName,
+        from_: From = None,
+        to: To = None,
+        streams: Annotated[str | None, Query(description="node/stream, …; default: all")] = None,
+        step: Annotated[float, Query(description="s between instants")] = 0.25,
+        timeline: Timeline = None,
+        limit: Limit = ROWS_A_PAGE,
+        accept: Accept = "",
+    ) -> Response:
+        """Embeddings of several streams at the same instants of the timeline."""
+        step_ns = read_step(step)
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            chosen = find_timeline(reader, found, timeline)
+            wanted = read_range(reader, found, chosen, from_s=from_, to_s=to)
+            names = read_streams(reader, found, streams)
+            end_ns = min(wanted.to_ns, wanted.from_ns + limit * step_ns)
+            t_ref_ns = np.arange(wanted.from_ns, end_ns, step_ns, dtype=np.int64)
+            rows = align_rows(reader, found, chosen, t_ref_ns=t_ref_ns, streams=names)
+        next_ns = int(t_ref_ns[-1]) + step_ns
+        following = next_url(request, from_ns=next_ns) if next_ns < wanted.to_ns else None
+        if aligned.ARROW in accept:
+            body = aligned.to_arrow(found, chosen, t_ref_ns=t_ref_ns, streams=rows)
+            return paged(Response(body, media_type=aligned.ARROW), following)
+        body = aligned.to_json(
+            found, chosen, t_ref_ns=t_ref_ns, step_ns=step_ns, streams=rows, following=following
+        )
+        return paged(Response(body, media_type="application/json"), following)
+
+    @app.get("/v1/sessions/{session}/anomalies", responses=problems.RESPONSES)
+    def anomalies(
+        request: Request,
+        session: SessionName,
+        after: Annotated[int, Query(ge=0, description="number of the last one known")] = 0,
+        limit: Limit = ROWS_A_PAGE,
+    ) -> Response:
+        """Anomalies in the order they were told."""
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            rows = reader.events(found, after=after, kinds=("anomaly",), limit=limit)
+        following = None
+        if len(rows) == limit:
+            following = str(request.url.include_query_params(after=rows[-1]["number"]))
+        told = {"session": session, "anomalies": rows, "next": following}
+        return paged(json_response(told), following)
+
+    @app.get(
+        "/v1/sessions/{session}/events",
+        responses={
+            **problems.RESPONSES,
+            200: {
+                "description": "events as they happen, or a page of them",
+                "content": {"text/event-stream": {}, "application/json": {}},
+            },
+        },
+    )
+    def events(
+        request: Request,
+        session: SessionName,
+        after: Annotated[int, Query(ge=0, description="number of the last one known")] = 0,
+        limit: Limit = ROWS_A_PAGE,
+        accept: Accept = "",
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Jumps, gaps, anomalies …: with `Accept: text/event-stream` as they happen, resumed by
+        `Last-Event-ID`; else a page of those there are."""
+        lent = stored()
+        with lent.lend() as reader:
+            found = find_session(reader, session)
+            if "text/event-stream" not in accept:
+                rows = reader.events(found, after=after, limit=limit)
+                following = None
+                if len(rows) == limit:
+                    following = str(request.url.include_query_params(after=rows[-1]["number"]))
+                told = {"session": session, "events": rows, "next": following}
+                return paged(json_response(told), following)
+        if last_event_id is not None:
+            if not last_event_id.isdecimal():
+                raise Problem(
+                    400,
+                    f"Last-Event-ID: expected a number, got {last_event_id!r:.80}",
+                    field="Last-Event-ID",
+                )
+            after = int(last_event_id)
+        if len(listeners) >= MOST_LISTENERS:
+            raise Problem(503, f"more than {MOST_LISTENERS} listeners; ask again later")
+
+        def read(after: int) -> list[dict[str, Any]]:
+            with lent.lend() as reader:
+                return reader.events(found, after=after, limit=MOST_ROWS)
+
+        async def told_as_it_happens(after: int) -> AsyncIterator[bytes]:
+            listener = object()
+            listeners.add(listener)
+            try:
+                yield b": coeval\n\n"
+                while not stopping.is_set():
+                    for row in await asyncio.to_thread(read, after):
+                        after = row["number"]
+                        yield (
+                            f"id: {after}\nevent: {row['event']}\ndata: ".encode()
+                            + orjson.dumps(row)
+                            + b"\n\n"
+                        )
+                    await asyncio.sleep(EVENTS_EVERY_S)
+            finally:
+                listeners.discard(listener)
+
+        return StreamingResponse(told_as_it_happens(after), media_type="text/event-stream")
+
+    return app
+
+
+def arrow_too(
+    responses: dict[int | str, dict[str, Any]], *, schema: dict[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that also answers in Arrow."""
+    content: dict[str, Any] = {
+        "application/json": {} if schema is None else {"schema": schema},
+        aligned.ARROW: {},
+    }
+    return {**responses, 200: {"description": "a page of the range", "content": content}}
+
+
+def json_response(value: object, *, status: int = 200) -> Response:
+    """A value as JSON."""
+    return Response(orjson.dumps(value), status_code=status, media_type="application/json")
+
+
+def paged(response: Response, following: str | None) -> Response:
+    """A response that says where the next page is."""
+    if following is not None:
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    return response
+
+
+def next_url(request: Request, *, from_ns: int) -> str:
+    """The same question from an instant on."""
+    whole, part = divmod(from_ns, NS_PER_S)
+    return str(request.url.include_query_params(**{"from": f"{whole}.{part:09d}"}))
