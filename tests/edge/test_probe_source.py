@@ -462,3 +462,19 @@ def test_a_wrong_key_is_named(tmp_path: Path, text: str, said: str) -> None:
     path.write_text(text)
     with pytest.raises(BadConfig, match=said):
         load_node_config(path)
+
+
+def test_who_it_is_and_what_is_lost_is_logged_once(
+    probe: Probe, open_probe: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = ProbeLink(probe.name, clock_ns=probe.clock)
+    first, second = open_probe(link=link), open_probe(link=link, what="motion")
+    with caplog.at_level("INFO", logger="coeval_edge.sources.probe_link"):
+        probe.greet(first)
+        probe.sequence += 5
+        probe.send(probe.hello() + probe.edge(3.0), at_s=3.1)
+        first.read(1.0)
+        second.read(0.0)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(" ", 2)[2].split("=")[0] for line in said] == ["board", "lost"]
+    assert said[1].endswith("lost=5")

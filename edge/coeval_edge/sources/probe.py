@@ -24,7 +24,7 @@ from coeval_edge.kernel_clocks import KernelClock, ReadClock, measure_difference
 from coeval_edge.kernel_utc import read_utc_error_ns
 from coeval_edge.sources.pps import STAMP_BIAS_SIGMA_NS, PulseNamer
 from coeval_edge.sources.probe_link import BAUD, LINE_BIAS_NS, ProbeLink
-from coeval_edge.sources.probe_wire import Edge, Hello, Motion, PpsState, Pulse, Verdict
+from coeval_edge.sources.probe_wire import Edge, Motion, PpsState, Pulse, Verdict
 from coeval_edge.sources.pulse_stamps import PulseStamps
 from coeval_edge.sources.serial_port import ADAPTER_NS
 from coeval_edge.sources.timing import Timing
@@ -173,8 +173,6 @@ class ProbeSource:
         self._latency_ns = round((FILTER_S + REGISTER_S) * NS_PER_S)
         self._last_ns: int | None = None
         self._box = link.join()
-        self._said: Hello | None = None
-        self._num_lost = 0
 
     def read(self, timeout_s: float) -> list[Sample]:
         """What was stamped and arrives within `timeout_s`, as soon as there is any.
@@ -184,7 +182,6 @@ class ProbeSource:
             SourceUnfit: it is no probe, or speaks another version.
         """
         found = self._link.read(self._box, timeout_s)
-        self._tell()
         samples = []
         for record, t_node_ns in found:
             sample: Sample | None = None
@@ -219,26 +216,6 @@ class ProbeSource:
             return None
         self._last_ns = t_ns
         return block(t_ns, motion_values(motion))
-
-    def _tell(self) -> None:
-        """Log who the probe is, and what is lost, when that changes."""
-        hello = self._link.hello
-        if hello is not None and (self._said is None or self._said.board_id != hello.board_id):
-            self._said = hello
-            logger.info(
-                "probe port=%s board=%s firmware=%s source=%s imu=%#x",
-                self._config.port,
-                hello.board_id,
-                ".".join(map(str, hello.version)),
-                hello.source_id,
-                hello.imu,
-            )
-        num_lost = self._link.wire_counts["lost"]
-        if num_lost > self._num_lost:
-            logger.warning(
-                "probe records lost port=%s num=%d", self._config.port, num_lost - self._num_lost
-            )
-        self._num_lost = num_lost
 
 
 def block(t_node_ns: int, values: Sequence[float]) -> MetadataBlock:

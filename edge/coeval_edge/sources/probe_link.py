@@ -5,6 +5,7 @@ clock by a line through the arrivals of the status records, which a probe sends 
 them; so a delay in the node moves no stamp of an edge.
 """
 
+import logging
 import math
 import select
 import threading
@@ -31,6 +32,8 @@ from coeval_edge.sources.probe_wire import (
 from coeval_edge.sources.pulse_stamps import PulseLine, PulseStamps
 from coeval_edge.sources.sample_clock import SampleClock
 from coeval_edge.sources.serial_port import ADAPTER_NS, ADVICE, BITS_PER_BYTE
+
+logger = logging.getLogger(__name__)
 
 BAUD = 921_600
 STATUS_BYTES = HEAD.size + STATUS.size + 4
@@ -207,6 +210,8 @@ class ProbeLink:
         self._line: TickLine | None = None
         self._status: Status | None = None
         self._boxes: list[deque[tuple[Record, NodeNs]]] = []
+        self._said = ""
+        self._num_lost = 0
 
     @property
     def hello(self) -> Hello | None:
@@ -268,9 +273,11 @@ class ProbeLink:
         except Exception:
             self._close()
             raise
+        self._tell_lost(self._port.stream.counts["lost"])
         for record, arrived_ns in found:
             match record:
                 case Hello():
+                    self._tell(record)
                     if self._line is None:
                         self._line = TickLine(record.tick_hz)
                 case Status():
@@ -319,6 +326,21 @@ class ProbeLink:
             if self._pulse_line is None:
                 self._pulse_line = PulseLine(self._port.hello.tick_hz)
             self._pulse_line.push(pulse.tick, stamp)
+
+    def _tell(self, hello: Hello) -> None:
+        """Log who the probe is, when that changes."""
+        version = ".".join(map(str, hello.version))
+        said = f"board={hello.board_id} firmware={version} source={hello.source_id}"
+        said += f" sensor={hello.imu:#x} reset={hello.reset_reason}"
+        if said != self._said:
+            self._said = said
+            logger.info("probe port=%s %s", self._name, said)
+
+    def _tell_lost(self, num_lost: int) -> None:
+        """Log records that the sequence shows to be lost."""
+        if num_lost > self._num_lost:
+            logger.warning("probe port=%s lost=%d", self._name, num_lost - self._num_lost)
+        self._num_lost = num_lost
 
     def _close(self) -> None:
         if self._port is not None:
