@@ -44,8 +44,8 @@ def test_the_card_of_a_run_on_generated_scenes_says_so(tmp_path: Path) -> None:
 
 
 def test_the_card_gives_configuration_split_and_results(tmp_path: Path) -> None:
-    text = card(tmp_path, config=asdict(TrainConfig(seed=77, steps=1234, scene_s=120)))
-    assert "- 1800 generated scenes of 120 s" in text
+    text = card(tmp_path, config=asdict(TrainConfig(seed=77, steps=1234, num_scenes=55)))
+    assert f"- 55 generated scenes of {TrainConfig().scene_s:.0f} s" in text
     assert "Seed 77, 1234 steps." in text
     assert "seeds 900 000 and up" in text
     assert "seeds 1 000 000 and up" in text

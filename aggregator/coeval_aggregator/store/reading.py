@@ -139,6 +139,13 @@ class Reader:
         )
         return None if first is None else (int(first), int(last))
 
+    def begin_of(self, run: RunRow, *, seq: int) -> int | None:
+        """Where a run's blocks from a number on begin on its node's clock; None: there are none."""
+        ((first,),) = self._database.fetch(
+            "SELECT MIN(t0_node_ns) FROM blocks WHERE run_id = ? AND seq >= ?", (run.id, seq)
+        )
+        return None if first is None else int(first)
+
     def arrival(self, run: RunRow) -> tuple[int, int] | None:
         """End of a run's newest block on its node's clock, and when it came, UTC."""
         found = self._database.fetch(
