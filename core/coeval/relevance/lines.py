@@ -29,7 +29,7 @@ FLOOD_PER_S = 10.0
 FLOOD_SPREAD = 0.4
 """Standard deviation of a flood's lines a second against their mean: chance alone gives 0.3."""
 SPAM_NS = 20 * NS_PER_S
-MISSED_BEATS = 4
+MISSED_BEATS = 2
 """Spam that stops for so many beats has something to say."""
 MOST_WORDINGS = 256
 
