@@ -175,6 +175,16 @@ def test_the_unit_of_time_is_told_by_its_size(first: str, step: float, unit: str
     assert (found.time.unit, found.time.rate_hz) == (unit, pytest.approx(100, rel=0.01))
 
 
+@pytest.mark.parametrize(
+    "before", [["# logger 7", "# 2026-11-25"], ["Logger: 7", "Site: roof", "", "Rate, 100, Hz"]]
+)
+def test_remarks_and_a_loggers_preamble_hide_no_table(before: list[str]) -> None:
+    found = recognise_lines([*before, *table(RNG.normal(size=(40, 2)), header="t_s,temp_C,b")])
+    assert found.modality == "metadata"
+    assert found.time is not None
+    assert found.time.column == "t_s"
+
+
 def test_a_header_names_the_columns_and_is_no_reading() -> None:
     found = recognise_lines(table(RNG.normal(size=(50, 2)), header="time_s,temp_C,rh [%]"))
     assert found.time is not None

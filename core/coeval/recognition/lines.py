@@ -29,6 +29,9 @@ TEXT_KEYS = frozenset(("text", "message", "msg", "event", "log", "line", "transc
 SOUND_RATE_HZ = 3500.0
 """Numbers that come faster may be sound."""
 LEAST_SAMPLES = 100
+REMARKS = ("#", "%", "//")
+MOST_PREAMBLE = 30
+"""Lines before a table in which a logger tells of itself."""
 LEAST_ROWS = 5
 """Fewer rows do not show whether a word only names the number beside it."""
 DIGITS_OF_READINGS, DIGITS_OF_TEXT = 0.35, 0.2
@@ -53,7 +56,8 @@ def recognise_lines(lines: Sequence[str]) -> Recognition:
     return (
         recognised_nmea(lines)
         or recognised_json(lines)
-        or recognised_table(lines)
+        or recognised_table(without_remarks(lines))
+        or recognised_after_preamble(lines)
         or recognised_wordings(lines)
         or text_lines(lines)
     )
@@ -199,6 +203,23 @@ def recognised_table(lines: Sequence[str]) -> Recognition | None:
     confidence = 0.99 if table.num_rows >= 3 and not words else 0.9
     kept = [c for c in table.columns if c.numbers is not None or c.is_date]
     return of_columns(kept, format=table.format, why="columns of numbers", confidence=confidence)
+
+
+def without_remarks(lines: Sequence[str]) -> Sequence[str]:
+    """The lines that no mark makes a remark; all, where all are."""
+    return [line for line in lines if not line.lstrip().startswith(REMARKS)] or lines
+
+
+def recognised_after_preamble(lines: Sequence[str]) -> Recognition | None:
+    """Columns of numbers after some lines in which a logger speaks of itself."""
+    head = without_remarks(lines)[:200]
+    for skipped in range(1, min(MOST_PREAMBLE, len(head) // 2) + 1):
+        table = find_table(head[skipped:])
+        if table is None or table.num_rows < LEAST_ROWS:
+            continue
+        if all(column.numbers is not None or column.is_date for column in table.columns):
+            return recognised_table(without_remarks(lines)[skipped:])
+    return None
 
 
 def share_of(column: Column, pattern: re.Pattern[str]) -> float:

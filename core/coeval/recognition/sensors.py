@@ -16,6 +16,8 @@ from coeval.recognition.names import kind_of_name, unit_of_name
 Array = NDArray[np.float64]
 LEAST_ROWS = 8
 """Fewer readings have no spread to speak of."""
+SURE_ROWS = 50
+"""Three columns of anything may have one length in a few rows."""
 G = 9.80665
 GRAVITIES = ((G, "m/s^2"), (1.0, "g"), (1000.0, "mg"))
 GRAVITY_RANGE = 0.12
@@ -217,6 +219,7 @@ def _magnetometers(found: _Columns) -> None:
         # All axes see the field turn, and its length hardly changes meanwhile.
         steadiness = float(lengths.std()) / max(middle, 1e-12)
         turns = bool(moved.max() > max(4 * steadiness, 0.15) and moved.min() > 0.03)
+        turns = turns and len(rows) >= SURE_ROWS
         if not turns and not found.named(run):
             continue
         for low, high, units in FIELDS:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 MISSING = frozenset({"", "nan", "na", "null", "none"})
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "blanks"}
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+MOST_BEFORE = 30
+"""Lines before a header that happen to have as many fields."""
 FULL_SHARE = 0.95
 """A column is of a kind where so many of its fields are; a table where so many rows fit."""
 
@@ -95,6 +97,7 @@ def split(lines: Sequence[str], delimiter: str) -> FoundTable | None:
         kept = [
             [f.replace(",", ".") if DECIMAL_COMMA.fullmatch(f) else f for f in row] for row in kept
         ]
+    kept = kept[first_row(kept) :]
     has_header = is_header(kept)
     names = [name or f"c{k}" for k, name in enumerate(kept[0])] if has_header else []
     names = names or [f"c{k}" for k in range(width)]
@@ -107,6 +110,16 @@ def split(lines: Sequence[str], delimiter: str) -> FoundTable | None:
     return FoundTable(
         delimiter=delimiter, has_header=has_header, columns=tuple(columns), share=share
     )
+
+
+def first_row(rows: Sequence[Sequence[str]]) -> int:
+    """Where a table begins: at its header, if what stands before that is no row of readings."""
+    for k in range(min(len(rows), MOST_BEFORE)):
+        if is_header(rows[k:]):
+            return k
+        if all(as_number(field) is not None for field in rows[k]):
+            return 0
+    return 0
 
 
 def is_header(rows: Sequence[Sequence[str]]) -> bool:
