@@ -106,7 +106,8 @@ def records_of(recording: Recording, tracks: Sequence[StreamTrack]) -> list[Reco
         boot_id = boot_of(recording, track.node)
         encoder = {"id": f"coeval-{track.modality}"}
         if (track.node, track.stream) not in told:
-            encoder["sha256"] = Encoder.load(track.modality).sha256
+            shipped = Encoder.load(track.modality)
+            encoder |= {"sha256": shipped.sha256, "set": shipped.encoder_set}
         descriptor = told.get((track.node, track.stream)) or {
             "modality": track.modality,
             "hop_ns": HOP_NS,
