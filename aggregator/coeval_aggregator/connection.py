@@ -10,8 +10,7 @@ import os
 import queue
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -32,9 +31,8 @@ QUEUE_LENGTH = 20_000
 FAREWELL_S = 3.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something the connection has to tell."""
+class Event(NamedTuple):
+    """Something the connection has to tell; a tuple: one is made for every message."""
 
     kind: Literal["subscribed", "lost", "refused", "message"]
     """What happened."""
@@ -67,7 +65,7 @@ class Connection:
             session: the session's level of the topics, or `+` for any.
             will: what the broker says when we are lost.
         """
-        self.events: queue.Queue[Event] = queue.Queue(QUEUE_LENGTH)
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.num_let_go = 0
         """Messages that found the queue full."""
         self._address, self._prefix, self._session, self._will = address, prefix, session, will
@@ -204,7 +202,7 @@ class Connection:
 
     def _put(self, event: Event) -> None:
         """Hand an event to the loop; called from paho's thread."""
-        try:
-            self.events.put_nowait(event)
-        except queue.Full:
+        if event.kind == "message" and self.events.qsize() >= QUEUE_LENGTH:
             self.num_let_go += 1
+        else:
+            self.events.put(event)

@@ -20,7 +20,7 @@ from coeval.broker_address import BrokerAddress
 from coeval.errors import BadConfig
 from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
-from coeval_aggregator.connection import Connection, Event
+from coeval_aggregator.connection import QUEUE_LENGTH, Connection, Event
 from coeval_aggregator.estimating import Estimating
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.session import Session
@@ -240,7 +240,7 @@ class Aggregator:
     def _get_back_what_was_let_go(self) -> None:
         """Ask the broker again for what could not be taken, once there is room."""
         num_held_back = self.counts["held_back"] + self._connection.num_let_go
-        is_room = self._connection.events.qsize() < self._connection.events.maxsize // 2
+        is_room = self._connection.events.qsize() < QUEUE_LENGTH // 2
         if self.store is not None:
             state = self.store.state
             is_room = is_room and state.problem is None and state.num_waiting < 1000

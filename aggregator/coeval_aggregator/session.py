@@ -118,6 +118,8 @@ class Session:
         self._topics = config.topics
         self._capacity_hops = round(config.window_s * NS_PER_S) // HOP_NS
         self._streams: dict[StreamKey, StreamRecord] = {}
+        self._block_keys: dict[str, StreamKey] = {}
+        """Topics of blocks, checked once."""
         self._guards: dict[str, BootGuard] = {}
         self._told_duplicates: set[tuple[str, int]] = set()
         self._told_unknown: set[str] = set()
@@ -150,6 +152,13 @@ class Session:
             payload: its bytes.
             now_s: the aggregator's monotonic clock.
         """
+        known = self._block_keys.get(topic)
+        if known is not None:
+            try:
+                self._handle_block(known, payload, now_s=now_s)
+            except BadBlock as exc:
+                self._drop("bad_block", "/".join(known), exc)
+            return
         address = self._topics.parse(topic)
         if address is None or address.names[:1] == (AGGREGATOR,):
             return
@@ -158,6 +167,8 @@ class Session:
                 case "bin", (node, stream):
                     key = check_node_id(node), check_id(stream, what="stream id")
                     self._handle_block(key, payload, now_s=now_s)
+                    if key in self._streams:
+                        self._block_keys[topic] = key
                 case "descriptor", (node, stream):
                     key = check_node_id(node), check_id(stream, what="stream id")
                     self._handle_descriptor(key, payload)
@@ -444,7 +455,9 @@ class Session:
                 embeddings=payload[HEADER_BYTES:],
             )
         )
-        guard = self._guards.setdefault(node, BootGuard())
+        guard = self._guards.get(node)
+        if guard is None:
+            guard = self._guards[node] = BootGuard()
         verdict = guard.judge(block.boot_id, now_s=now_s)
         self._tell_duplicates(node, guard)
         if verdict == "rival":
@@ -469,7 +482,9 @@ class Session:
         """What a node measured of its clock; only the run that is heard counts."""
         message = decode_evidence(payload, where=f"evidence of {node}")
         self._keep(EvidenceRecord(node=node, boot_id=message.boot_id, payload=payload))
-        guard = self._guards.setdefault(node, BootGuard())
+        guard = self._guards.get(node)
+        if guard is None:
+            guard = self._guards[node] = BootGuard()
         verdict = guard.judge(message.boot_id, now_s=now_s)
         self._tell_duplicates(node, guard)
         if verdict == "rival":

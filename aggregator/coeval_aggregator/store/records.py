@@ -1,17 +1,18 @@
 """What is kept, as the session hands it over: plain values, before they become rows.
 
 Nothing here is aligned: blocks stay on their node's clock, and the history of the clocks lies
-beside them, so that a later, better estimate places the same blocks anew.
+beside them, so that a later, better estimate places the same blocks anew. What comes with every
+message is a tuple, which is made in a fifth of the time.
 Sign: offset = node − reference; positive: the node is fast.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from coeval.time import NodeNs, RefNs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockRecord:
+class BlockRecord(NamedTuple):
     """A block as it came."""
 
     node: str
@@ -139,8 +140,7 @@ class EventRecord:
 Record = BlockRecord | DescriptorRecord | EvidenceRecord | ClockRecord | TickRecord | EventRecord
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(NamedTuple):
     """A message that its broker keeps until it is acknowledged."""
 
     connection: int
@@ -149,15 +149,14 @@ class Ack:
     """Its number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(NamedTuple):
     """What one message, or one step of the session, leaves to be kept."""
 
     session: str
     """The session."""
     utc_ns: int
     """When the aggregator had it, UTC."""
-    records: tuple[Record, ...] = field(default=())
+    records: tuple[Record, ...] = ()
     """What to keep."""
     ack: Ack | None = None
     """What to acknowledge when it is durable; None: nobody waits."""

@@ -97,7 +97,7 @@ def test_a_block_that_begins_before_the_question_answers_it(store: Store) -> Non
 
 def test_blocks_that_overlap_keep_the_later_and_one_row_a_hop(store: Store) -> None:
     asked = Asked(store)
-    late = replace(block(60), t0_node_ns=block(1).t0_node_ns + HOP_NS)
+    late = block(60)._replace(t0_node_ns=block(1).t0_node_ns + HOP_NS)
     store.write([kept(late)])
     (run,) = [run for run in asked.reader.runs(asked.session) if run.node == "cam"]
     found = asked.reader.embeddings(run, from_node_ns=0, to_node_ns=4 * ROWS * HOP_NS)

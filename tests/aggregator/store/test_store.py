@@ -48,13 +48,9 @@ def test_a_number_or_a_time_that_is_taken_is_not_taken_again(store: Store) -> No
     """A rogue sender: the first block of a number, and of a time, stays."""
     store.write([kept(block(0), block(1))])
     moved = block(1).embeddings
-    rogue = block(7).__class__(**(fields(block(7)) | {"seq": 1, "embeddings": moved}))
+    rogue = block(7)._replace(seq=1, embeddings=moved)
     assert store.write([kept(rogue)]).num_blocks == 0
     assert count(store, "blocks") == 2
-
-
-def fields(record: object) -> dict:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def test_runs_of_a_node_and_sessions_are_kept_apart(store: Store) -> None:
