@@ -33,6 +33,8 @@ from coeval_aggregator.view import SessionView, View
 logger = logging.getLogger(__name__)
 
 CHECK_S = 1.0
+LOOK_S = 0.05
+"""A tick that is due waits at most so long for being told."""
 STATE_S = 10.0
 
 
@@ -124,7 +126,7 @@ class Aggregator:
             now_s = time.monotonic()
             estimating.step(self.sessions, now_s=now_s)
             if now_s >= next_tick_s:
-                next_tick_s = now_s + self.config.tick_s
+                next_tick_s = now_s + min(self.config.tick_s, LOOK_S)
                 for session in self.sessions.values():
                     session.tell_ticks()
             if now_s >= next_check_s:

@@ -20,6 +20,7 @@ BENCHES = {
     "table": "coeval_lab.bench.modalities",
     "encoders": "coeval_lab.bench.encoders",
     "probe": "coeval_lab.bench.probe",
+    "aggregator": "coeval_lab.bench.aggregator",
 }
 """Each a module with `plan_of`, `run` and `PAGE`."""
 
