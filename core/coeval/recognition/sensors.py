@@ -16,6 +16,8 @@ from coeval.recognition.names import kind_of_name, unit_of_name
 Array = NDArray[np.float64]
 LEAST_ROWS = 8
 """Fewer readings have no spread to speak of."""
+SLOW_HZ = 10.0
+"""A vehicle may go at 9.8 m/s for some seconds; what is read more often than this shakes."""
 SURE_ROWS = 50
 """Three columns of anything may have one length in a few rows."""
 G = 9.80665
@@ -176,7 +178,8 @@ def _accelerometers(found: _Columns) -> None:
     candidates: list[tuple[float, tuple[int, ...], str, str]] = []
     for run in found.free(3, kinds=("accelerometer",)):
         rows = found.read(run)
-        if len(rows) < LEAST_ROWS:
+        is_slow = found.rate_hz is not None and found.rate_hz < SLOW_HZ and not found.named(run)
+        if len(rows) < (SURE_ROWS if is_slow else LEAST_ROWS):
             continue
         lengths = np.linalg.norm(rows, axis=1)
         middle = float(np.median(lengths))
@@ -201,7 +204,14 @@ def _take_steadiest(
     confidence: float,
 ) -> None:
     """Of overlapping runs of columns take those whose length changes least: the others borrow."""
-    for _, run, units, why in sorted(candidates):
+    num = len(found.names)
+
+    def rank(candidate: tuple[float, tuple[int, ...], str, str]) -> float:
+        spread, run, _, _ = candidate
+        is_aligned = run[0] % 3 == 0 or (num - 1 - run[-1]) % 3 == 0
+        return spread if is_aligned else 3 * spread  # axes mostly stand in threes from an end
+
+    for _, run, units, why in sorted(candidates, key=rank):
         if not any(map(found.is_taken, run)):
             found.take(run, kind, units, confidence, why)
 
