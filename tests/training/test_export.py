@@ -34,7 +34,14 @@ from coeval_training.train import Encoders, TrainConfig
 
 torch.set_num_threads(1)
 
-RESULTS = {"video-imu": {"median_ms": 17.0, "within_100ms": 84.0}}
+RESULTS = {
+    "video-imu": {
+        "median_ms": 17.0,
+        "within_40ms": 80.0,
+        "within_100ms": 84.0,
+        "within_300ms": 90.0,
+    }
+}
 NAMES = [f"{modality}.onnx" for modality in MODALITIES]
 
 
@@ -276,7 +283,7 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> dict[Modality, Path]:
 def test_weights_kept_as_fp16_take_fewer_bytes_and_answer_nearly_the_same(
     exported: dict[Modality, Path], halved: dict[Modality, Path], modality: Modality
 ) -> None:
-    assert halved[modality].stat().st_size < 0.65 * exported[modality].stat().st_size
+    assert halved[modality].stat().st_size < 0.7 * exported[modality].stat().st_size
     rows = some_rows(2, WINDOW_HOPS, DIMS[modality])
     whole, half = (Encoder.load(modality, at[modality]) for at in (exported, halved))
     expected = whole.answer(rows)

@@ -22,7 +22,7 @@ def export(
         Path | None, typer.Option(help="Folder of the ONNX files; default: inside the package.")
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="How weights are kept; fp16: 40 % fewer bytes, as fast.")
+        Precision, typer.Option(help="How weights are kept; fp16: a third fewer bytes, as fast.")
     ] = "fp32",
 ) -> None:
     """Write the encoders as ONNX, with parity checked and a model card beside them."""

@@ -37,9 +37,9 @@ class CausalBlock(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Shape kept."""
-        T, d = x_BTD.shape[1], self.dilation
+        d = self.dilation
         h = functional.pad(self.norm(x_BTD), (0, 0, 2 * d, 0))
-        h = torch.cat([h[:, :T], h[:, d : d + T], h[:, 2 * d :]], dim=-1)
+        h = torch.cat([h[:, : -2 * d], h[:, d:-d], h[:, 2 * d :]], dim=-1)
         mixed: Tensor = x_BTD + self.out(self.dropout(functional.gelu(self.mix(h))))
         return mixed
 
