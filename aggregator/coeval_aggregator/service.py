@@ -25,7 +25,7 @@ from coeval_aggregator.estimating import Estimating
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.session import Session
 from coeval_aggregator.store.opening import open_store
-from coeval_aggregator.store.records import Kept
+from coeval_aggregator.store.records import ClockRecord, EventRecord, Kept
 from coeval_aggregator.store.store import Store
 from coeval_aggregator.store.writer import StoreWriter
 from coeval_aggregator.view import SessionView, View
@@ -213,7 +213,13 @@ class Aggregator:
         ack = None if event is None else event.ack
         if records and self.store is not None:
             kept = Kept(session=name, utc_ns=time.time_ns(), records=tuple(records), ack=ack)
-            return self.store.put(kept)
+            if self.store.put(kept):
+                return True
+            # The message comes again; what the session found does not.
+            found = tuple(r for r in records if isinstance(r, EventRecord | ClockRecord))
+            if ack is not None and found:
+                self.store.put(kept._replace(records=found, ack=None))
+            return False
         if ack is not None:
             self._connection.acknowledge([ack])
         return True

@@ -1,5 +1,6 @@
 """The writer: acknowledged is durable; an outage loses nothing, doubles nothing, grows nothing."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -101,7 +103,7 @@ def test_closing_writes_what_waits(url: str) -> None:
     assert len(acks.mids) == len(seqs(url)) == 100
 
 
-def test_a_full_disk_is_named_and_nothing_is_lost_or_doubled(tmp_path: object) -> None:
+def test_a_full_disk_is_named_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     disk = Disk(f"sqlite:///{tmp_path}/store.db")
     disk.pages = 60
     acks = Acks()
@@ -117,6 +119,30 @@ def test_a_full_disk_is_named_and_nothing_is_lost_or_doubled(tmp_path: object) -
         wait_until(lambda: writer.state.problem is None)
     assert seqs(disk.url) == list(range(1000))
     assert sorted(acks.mids) == list(range(1000))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 600 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "coeval", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_file_system_that_is_full_and_then_is_not_loses_nothing(small_disk: Path) -> None:
+    url = f"sqlite:///{small_disk}/store.db"
+    acks = Acks()
+    with writing(lambda: open_store(url), acks) as writer:
+        for seq in range(3000):
+            writer.put(kept(block(seq), mid=seq))
+        wait_until(lambda: "disk is full" in (writer.state.problem or ""))
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+        acks.wait_for(3000)
+    assert seqs(url) == list(range(3000))
 
 
 def test_a_server_that_goes_and_comes_back_loses_and_doubles_nothing(
