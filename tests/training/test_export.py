@@ -17,7 +17,8 @@ from coeval.features import DIMS, feature_spec
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.samples import MODALITIES, Modality
 from coeval.time import NodeNs
-from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder
+from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder, shipped_model
+from coeval_edge.model_screen import screen
 from coeval_training import export
 from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
 from coeval_training.export import (
@@ -315,3 +316,18 @@ def test_an_unknown_precision_is_refused(exported: dict[Modality, Path]) -> None
     assert "fp32" in MEASURED
     with pytest.raises(ValueError, match="must be one of fp32, fp16"):
         reduced(exported["text"].read_bytes(), "int4")
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_ships_can_be_trained_on(modality: Modality) -> None:
+    """Read back, it computes what the file does; checked by `read_encoders` itself."""
+    back = read_encoders().of[modality]
+    assert set(back.state_dict()) == set(untrained().of[modality].state_dict())
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_ships_and_what_is_exported_is_plain_enough_for_nodes(
+    exported: dict[Modality, Path], halved: dict[Modality, Path], modality: Modality
+) -> None:
+    for path in (shipped_model(modality), exported[modality], halved[modality]):
+        screen(path.read_bytes())
