@@ -247,6 +247,32 @@ def make_app(
         )
         return paged(Response(body, media_type="application/json"), following)
 
+    @app.get("/v1/sessions/{session}/ticks", responses=problems.RESPONSES)
+    def ticks(
+        request: Request,
+        session: SessionName,
+        from_: From = None,
+        to: To = None,
+        timeline: Timeline = None,
+        limit: Limit = ROWS_A_PAGE,
+    ) -> Response:
+        """What was fused at each tick, and what was made of it: anomaly, relevance."""
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            chosen = find_timeline(reader, found, timeline)
+            wanted = read_range(reader, found, chosen, from_s=from_, to_s=to)
+            rows = reader.ticks(chosen, from_ns=wanted.from_ns, to_ns=wanted.to_ns, limit=limit + 1)
+        following = (
+            next_url(request, from_ns=rows[limit]["t_ref_ns"]) if len(rows) > limit else None
+        )
+        told = {
+            "session": session,
+            "timeline": aligned.timeline_to_json(chosen),
+            "ticks": rows[:limit],
+            "next": following,
+        }
+        return paged(json_response(told), following)
+
     @app.get("/v1/sessions/{session}/anomalies", responses=problems.RESPONSES)
     def anomalies(
         request: Request,

@@ -183,6 +183,15 @@ def test_without_a_range_the_last_minute_is_told(asking: Asking) -> None:
     assert np.ptp(told["t_ref_ns"]) == 60 * NS_PER_S - 250_000_000
 
 
+def test_ticks_come_in_pages(asking: Asking, url: str) -> None:
+    store = open_store(url)
+    store.write([kept(tick(k * NS_PER_S)) for k in range(5)])
+    store.close()
+    path = "/v1/sessions/s/ticks?from=0&to=4"
+    assert [row["t_ref_ns"] // NS_PER_S for row in asking.get(path)["ticks"]] == [0, 1, 2, 3]
+    assert len(all_pages(asking, path + "&limit=3", "ticks")) == 4
+
+
 def test_events_are_listed_and_anomalies_are_those_of_their_kind(asking: Asking) -> None:
     (told,) = asking.get("/v1/sessions/s/events")["events"]
     assert (told["number"], told["t_ref_ns"]) == (1, 5)
@@ -266,6 +275,7 @@ def test_every_route_is_in_the_document_with_its_problems(asking: Asking) -> Non
         "/v1/sessions/{session}/clocks/history",
         "/v1/sessions/{session}/events",
         "/v1/sessions/{session}/streams",
+        "/v1/sessions/{session}/ticks",
     }
     told = document["paths"]["/v1/sessions/{session}/aligned"]["get"]
     assert {p["name"] for p in told["parameters"]} == {
