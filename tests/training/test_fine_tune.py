@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from coeval.cli import run
 from coeval.errors import BadConfig, EncoderMismatch
 from coeval.features import DIMS
 from coeval.samples import AudioBlock, MetadataBlock, TextLine
 from coeval.time import NodeNs, RefNs
 from coeval_edge.recording import open_recording
 from coeval_training import fine_tune as tuning
+from coeval_training import train_command
 from coeval_training.checkpoint import read_checkpoint
 from coeval_training.data import SLOTS, StreamRows
 from coeval_training.export import export_all
@@ -334,3 +337,25 @@ def test_a_real_alignment_is_asked_through_the_command(tmp_path: Path) -> None:
 def test_recordings_are_found_in_a_folder_or_as_the_folder(tmp_path: Path) -> None:
     root = write_recording(tmp_path / "all" / "r", nodes={"a": 0})
     assert find_recordings(tmp_path / "all") == find_recordings(root) == [root]
+
+
+@pytest.mark.usefixtures("own")
+def test_the_command_fine_tunes_what_ships_on_a_folder_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recording(tmp_path / "all" / "walk", nodes={"a": 0})
+    monkeypatch.setattr(train_command, "FINE_TUNE", replace(TINY, num_scenes=16))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(["train", "--recordings", "all", "--steps", "2", "--scenes", "16"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code in (0, None), said
+    assert "walk: 2 streams used, synchronous by one node, one clock" in said
+    assert "next: coeval export-encoders --checkpoint runs/own/checkpoint.pt" in said
+    state = read_checkpoint(tmp_path / "runs" / "own" / "checkpoint.pt")
+    assert (state["began_from"], state["recordings"]) == ("the encoders that ship", ["walk"])
+
+
+def test_a_beginning_without_recordings_is_a_mistake() -> None:
+    with pytest.raises(BadConfig, match="--from: say on which recordings of yours"):
+        run(["train", "--from", "shipped"])
