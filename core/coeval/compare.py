@@ -17,7 +17,7 @@ from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
 from coeval.shown import shown_by
 from coeval.signals import signal_surface
-from coeval.speech import speech_surface
+from coeval.speech import is_ceaseless, speech_surface
 from coeval.stills import believed_share, stills_surface
 from coeval.time import NS_PER_S
 from coeval.tracks import StreamTrack, node_span
@@ -163,6 +163,8 @@ def compare_nodes(
     raw_surfaces: list[Surface] = []
     compared: list[str] = []
     for a, b in itertools.product(first, second):
+        if is_sound_and_ceaseless(a, b) or is_sound_and_ceaseless(b, a):
+            continue
         scores = window_scores(
             dense[id(a)],
             dense[id(b)],
@@ -301,6 +303,11 @@ def speech_surfaces(
         if a.spans is not None and b.speech is not None:
             found.append(speech_surface(b.speech, a.spans, grid=grid, is_text_first=True))
     return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
+
+
+def is_sound_and_ceaseless(sound: StreamTrack, text: StreamTrack) -> bool:
+    """Whether a sound meets lines that leave no pause: see `is_ceaseless`."""
+    return sound.modality == "audio" and text.spans is not None and is_ceaseless(text.spans)
 
 
 def usable_lags(work: PairWork) -> NDArray[np.float32]:

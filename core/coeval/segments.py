@@ -106,7 +106,7 @@ def cut_spans(spans: TextSpans, t_node_ns: int) -> tuple[TextSpans | None, TextS
     """Lines that begin before and after an instant."""
     is_before = spans.begins_ns < t_node_ns
     before, after = (
-        TextSpans(begins_ns=spans.begins_ns[part], ends_ns=spans.ends_ns[part])
+        replace(spans, begins_ns=spans.begins_ns[part], ends_ns=spans.ends_ns[part])
         for part in (is_before, ~is_before)
     )
     return (

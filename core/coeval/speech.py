@@ -43,6 +43,8 @@ PARTS = 6
 TRUST = 0.9
 """Share of the likelihood that is believed: spans are no Gaussian noise."""
 LEAST_SPANS = 5
+LEAST_PAUSES = 0.01
+"""Lines that leave less than this share of their time without a line tell nothing of speech."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class TextSpans:
     """On the node's clock, shape (n,)."""
     ends_ns: IntArray
     """The same; guessed where a line has no end."""
+    are_guessed: bool = False
+    """Whether any of the ends is guessed."""
 
 
 def speech_surface(
@@ -165,6 +169,15 @@ def covered(text: TextSpans) -> tuple[int, NDArray[np.float64]]:
         part = np.minimum(steps + 1, end) - np.maximum(steps, begin)
         share[steps] = np.maximum(share[steps], part)
     return first, share
+
+
+def is_ceaseless(text: TextSpans) -> bool:
+    """Whether lines say that somebody speaks all the time: no pause of theirs can be heard.
+
+    Then only the turns of speakers are left to tell when something was said. How often those
+    mislead is not known, too little such material being there to count it: nothing is claimed.
+    """
+    return not text.are_guessed and float(covered(text)[1].mean()) > 1.0 - LEAST_PAUSES
 
 
 def band_limited(values: NDArray[np.floating]) -> NDArray[np.float64] | None:

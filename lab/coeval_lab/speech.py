@@ -127,4 +127,5 @@ def text_spans(lines: Sequence[TextLine]) -> TextSpans | None:
     if not spans:
         return None
     table: NDArray[np.int64] = np.array(spans, np.int64)
-    return TextSpans(begins_ns=table[:, 0], ends_ns=table[:, 1])
+    are_guessed = any(line.t_end_node_ns is None for line in lines)
+    return TextSpans(begins_ns=table[:, 0], ends_ns=table[:, 1], are_guessed=are_guessed)

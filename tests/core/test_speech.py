@@ -1,12 +1,14 @@
 """Speech against lines of text: the right lag, its sign, and no answer where lines do not tell."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from coeval.align import align_tracks
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.line import LagGrid, fit_peak, search_lines
 from coeval.segments import cut_spans, cut_speech
-from coeval.speech import STEP_NS, SpeechActivity, TextSpans, covered, speech_surface
+from coeval.speech import STEP_NS, SpeechActivity, TextSpans, covered, is_ceaseless, speech_surface
 from coeval.time import NodeNs
 from coeval.tracks import StreamTrack
 
@@ -154,3 +156,15 @@ def test_speech_and_lines_are_cut_where_a_clock_steps() -> None:
     assert early is not None
     assert late is not None
     assert (early.begins_ns.tolist(), late.begins_ns.tolist()) == ([S], [3 * S])
+
+
+def test_lines_without_a_pause_say_that_somebody_speaks_all_the_time() -> None:
+    turns = TextSpans(
+        begins_ns=np.array([0, 2 * S, 5 * S]), ends_ns=np.array([2 * S, 5 * S, 9 * S])
+    )
+    pause = TextSpans(
+        begins_ns=np.array([0, 2 * S, 5 * S]), ends_ns=np.array([2 * S, 4 * S, 9 * S])
+    )
+    assert is_ceaseless(turns)
+    assert not is_ceaseless(pause)
+    assert not is_ceaseless(replace(turns, are_guessed=True))
