@@ -40,7 +40,7 @@ class AlarmRate:
     shape: float
     """Its shape ξ ≥ 0; 0: exponential."""
     calm_hours: float
-    """Stream hours that were counted."""
+    """Hours of streams that were counted."""
 
     @property
     def guaranteed_per_day(self) -> float:
@@ -90,11 +90,12 @@ class AlarmRate:
         )
 
 
-def fit_alarm_rate(runs: Sequence[FloatArray]) -> AlarmRate:
+def fit_alarm_rate(runs: Sequence[FloatArray], *, views: int = 1) -> AlarmRate:
     """Count spells of calm runs and fit their tail.
 
     Args:
         runs: scores of a calm stream, tick by tick, NaN where there is none.
+        views: how many runs show the same hours; what is guaranteed counts those once.
 
     Raises:
         NotEnoughEvidence: less than LEAST_HOURS, or hardly any spell.
@@ -128,7 +129,7 @@ def fit_alarm_rate(runs: Sequence[FloatArray]) -> AlarmRate:
         per_day=tuple(float(rate) for rate in rates),
         scale=scale,
         shape=shape,
-        calm_hours=hours,
+        calm_hours=hours / views,
     )
 
 

@@ -21,7 +21,7 @@ from coeval_training.fusion_data import (
 from coeval_training.fusion_export import Shipped, check_parity, export_fusion, random_streams
 from coeval_training.fusion_model import Fusion
 from coeval_training.fusion_scenes import dead, fusion_rows
-from coeval_training.fusion_train import FusionConfig, halves, losses_of, set_scale
+from coeval_training.fusion_train import FusionConfig, halves, losses_of, set_scale, stack
 
 KINDS: tuple[Modality, ...] = ("video", "audio", "metadata", "text")
 
@@ -64,6 +64,12 @@ def test_every_fault_changes_the_stream_from_its_first_hop_on_and_not_before() -
         np.testing.assert_array_equal(rows[:begin], stream.rows[:begin])
         assert not np.array_equal(rows[begin:end], stream.rows[begin:end])
     assert names == {"frozen", "swapped", "shifted"}
+
+
+def test_a_stream_that_is_swapped_in_may_be_shorter() -> None:
+    stream, short = scene(1)[0], scene(2, hops=120)[0]
+    names = {with_fault(stream, short, np.random.default_rng(k))[-1] for k in range(20)}
+    assert "swapped" in names
 
 
 def test_a_session_says_which_stream_is_faulty() -> None:
@@ -131,6 +137,23 @@ def test_early_fusion_looks_at_all_streams_together() -> None:
     assert not torch.allclose(before[:, :2], after[:, :2])
 
 
+def test_stacking_finds_the_part_that_tells_faults_apart() -> None:
+    net = network()
+    sessions = [make_session(scene(k), scene(k + 50), np.random.default_rng(k)) for k in range(8)]
+    for part in (net.judge_own, net.judge_agreement):
+        torch.nn.init.zeros_(part[-1].weight)  # late knows nothing
+    stack(net, sessions)
+    assert (net.stack[:, :2] > 0).all()
+    assert torch.isfinite(net.stack).all()
+
+
+def test_what_a_stream_shows_is_not_asked_whether_it_agrees() -> None:
+    net = network().eval()
+    streams = random_streams(1, 3, seed=1)._replace(present=torch.ones(1, 3))
+    elsewhere = streams._replace(joint=streams.joint + 1.0, pairs=streams.pairs + 1.0)
+    torch.testing.assert_close(net(streams).own, net(elsewhere).own)
+
+
 def test_a_few_steps_learn_which_stream_is_shifted() -> None:
     config = FusionConfig(steps=1)
     sessions = [make_session(scene(k), scene(k + 50), np.random.default_rng(k)) for k in range(12)]
@@ -145,7 +168,7 @@ def test_a_few_steps_learn_which_stream_is_shifted() -> None:
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        judged.append(parts["judge_hybrid"])
+        judged.append(parts["judge_late"])
     assert np.mean(judged[-5:]) < 0.8 * np.mean(judged[:5])
 
 
@@ -187,7 +210,7 @@ def test_dead_channels_repeat_their_last_readings() -> None:
 
 
 def test_a_dead_sensor_differs_from_the_living_one_only_after_it_died() -> None:
-    rows = fusion_rows(800_001, 20.0, with_dead=True)["imu"]
+    rows = fusion_rows(800_001, 20.0)["imu"]
     living = rows.rows[rows.held_from : rows.held_from + len(rows.held)]
     assert len(rows.held) > 20
     assert not np.allclose(living[-10:], rows.held[-len(living) :][-10:])

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from coeval.alarm_rate import AlarmRate
-from coeval_training.fusion_scenes import FIRST_CALM_SEED, FIRST_FUSION_SEED
+from coeval_training.data import FIRST_WATCHED_SEED
+from coeval_training.fusion_scenes import FIRST_FUSION_SEED
 from coeval_training.material import TRAINED_ON
 from coeval_training.model_card import grouped
 
@@ -35,8 +36,9 @@ Embeddings of other encoders are refused.
 
 ## Alarms
 
-Counted on {calm_scenes} calm generated scenes (seeds from {calm}; nothing else uses them). A rate
-above the guaranteed one is counted; a rarer one is the tail's extrapolation.
+Counted on {calm_scenes} calm generated scenes (seeds from {calm}: those on which the encoders'
+training is watched; nothing was trained on them and no benchmark uses them), each as one session
+and as two. A rate above the guaranteed one is counted; a rarer one is the tail's extrapolation.
 
 | mode | modality | calm stream hours | guaranteed alarms a day | score at one a day | tail shape |
 |---|---|---|---|---|---|
@@ -74,7 +76,7 @@ def write_fusion_card(
         losses=", ".join(f"{name} {value:.3f}" for name, value in about["losses"].items()),
         encoders="\n".join(f"- {m}: `{sha256}`" for m, sha256 in about["encoders"].items()),
         calm_scenes=about["calm_scenes"],
-        calm=grouped(FIRST_CALM_SEED),
+        calm=grouped(FIRST_WATCHED_SEED),
         rates="\n".join(lines),
     )
     path = folder / "MODEL_CARD.md"

@@ -9,19 +9,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import coeval_aggregator
+from coeval_training.data import FIRST_WATCHED_SEED
 from coeval_training.fusion_calibrate import calm_scores, rates_of
 from coeval_training.fusion_card import write_fusion_card
 from coeval_training.fusion_curves import plot_fusion_curves
 from coeval_training.fusion_data import Embedder
 from coeval_training.fusion_export import export_fusion
-from coeval_training.fusion_scenes import FIRST_CALM_SEED, make_fusion_files
-from coeval_training.fusion_train import FusionConfig, embed_scenes
+from coeval_training.fusion_train import FusionConfig, borrowed_scenes
 from coeval_training.fusion_train import train_fusion as run_training
 from coeval_training.out_folder import make_out_folder
+from coeval_training.train import WATCHED_S, TrainConfig
 
 DEFAULTS = FusionConfig()
-CALM_SCENES = 48
-CALM_SCENE_S = 100.0
+CALM_SCENES = TrainConfig().num_validation
 
 
 def train_fusion(
@@ -68,11 +68,13 @@ def train_fusion(
             say=lambda line: bar.console.print(line, highlight=False),
             progress=lambda share: bar.update(task, completed=share),
         )
-    seeds = range(FIRST_CALM_SEED, FIRST_CALM_SEED + calm_scenes)
-    paths = make_fusion_files(
-        out / "scenes", seeds, duration_s=CALM_SCENE_S, workers=workers, with_dead=False
+    calm = borrowed_scenes(
+        encoder_scenes,
+        range(FIRST_WATCHED_SEED, FIRST_WATCHED_SEED + calm_scenes),
+        embedder,
+        scene_s=WATCHED_S,
+        workers=workers,
     )
-    calm = embed_scenes(paths, embedder, CALM_SCENE_S)
     rates = rates_of(calm_scores(network, calm, seed=seed))
     about["calm_scenes"] = calm_scenes
     path = folder / "fusion.onnx"

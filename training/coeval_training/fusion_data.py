@@ -89,6 +89,8 @@ class TrainingSession:
     """N ticks, float16 to save memory."""
     faulty: np.ndarray
     """Whether the stream is faulty, shape (N, S)."""
+    by_itself: np.ndarray
+    """Whether it is so by itself: dead or frozen, shape (N, S)."""
     told: np.ndarray
     """Whether that is learned from: not in the first moments of a fault, shape (N, S)."""
 
@@ -122,8 +124,8 @@ def with_fault(
         return rows, stream.covered, begin, num_hops, "frozen"
     if pick < 0.65 and other is not None:
         rows, covered = stream.rows.copy(), stream.covered.copy()
-        start = int(rng.integers(0, num_hops))
-        taken = (np.arange(num_hops - begin) + start) % num_hops
+        start = int(rng.integers(0, len(other.rows)))
+        taken = (np.arange(num_hops - begin) + start) % len(other.rows)  # a short one goes round
         rows[begin:], covered[begin:] = other.rows[taken], other.covered[taken]
         return rows, covered, begin, num_hops, "swapped"
     low, high = np.log(SHORTEST_SHIFT_HOPS), np.log(LONGEST_SHIFT_HOPS)
@@ -155,6 +157,7 @@ def make_session(
     ends = (np.arange(num_ticks) + 1) * TICK_HOPS
     rows, covered = [s.rows for s in chosen], [s.covered for s in chosen]
     faulty = np.zeros((num_ticks, num_streams), np.bool_)
+    by_itself = np.zeros((num_ticks, num_streams), np.bool_)
     told = np.repeat(ends[:, None] > WARM_HOPS, num_streams, axis=1)
     num_faults = int(rng.random() < fault_share) * (1 + int(rng.random() < 0.15))
     for s in rng.permutation(num_streams)[:num_faults].tolist():
@@ -168,6 +171,7 @@ def make_session(
         blamed = range(num_streams) if num_streams == 2 and name in ("shifted", "swapped") else [s]
         for each in blamed:
             faulty[during, each] = True
+            by_itself[during, each] = name in ("dead", "frozen")
             told[fresh | after, each] = False
         told[after] = False
     inputs = SessionInputs(num_streams).push(
@@ -176,12 +180,13 @@ def make_session(
     first = WARM_HOPS // TICK_HOPS
     num_kept = min(KEPT_TICKS, num_ticks - first)
     kept = np.sort(first + rng.choice(num_ticks - first, num_kept, replace=False))
-    inputs, faulty, told = inputs.take(kept), faulty[kept], told[kept]
+    inputs, told = inputs.take(kept), told[kept]
     told &= inputs.covered[:, :, -1] > 0
     return TrainingSession(
         modality=np.array([MODALITIES.index(s.modality) for s in chosen]),
         inputs=halved(inputs),
-        faulty=faulty,
+        faulty=faulty[kept],
+        by_itself=by_itself[kept],
         told=told,
     )
 
@@ -205,6 +210,8 @@ class FusionBatch:
     """B ticks."""
     faulty: FloatArray
     """Shape (B, S)."""
+    by_itself: FloatArray
+    """Shape (B, S)."""
     told: FloatArray
     """Shape (B, S)."""
 
@@ -222,7 +229,7 @@ def draw_ticks(
         shape = shapes.get(name, (S, S, like[-1]) if name == "pairs" else (S, like[-1]))
         arrays[name] = np.zeros((B, *shape), np.float32)
     modality = np.zeros((B, S), np.int64)
-    present, faulty, told = (np.zeros((B, S), np.float32) for _ in range(3))
+    present, faulty, by_itself, told = (np.zeros((B, S), np.float32) for _ in range(4))
     for k, session in enumerate(picked):
         at = rng.choice(len(session.faulty), ticks, replace=False)
         b, s = slice(k * ticks, (k + 1) * ticks), len(session.modality)
@@ -235,10 +242,12 @@ def draw_ticks(
         modality[b, :s] = session.modality
         present[b, :s] = session.inputs.covered[at][:, :, -1]
         faulty[b, :s], told[b, :s] = session.faulty[at], session.told[at]
+        by_itself[b, :s] = session.by_itself[at]
     return FusionBatch(
         modality=modality,
         present=present,
         inputs=TickInputs(**arrays),
         faulty=faulty,
+        by_itself=by_itself,
         told=told,
     )

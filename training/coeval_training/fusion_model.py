@@ -88,6 +88,8 @@ class FusionOut(NamedTuple):
     """Share of early fusion in the hybrid vector, shape (B,)."""
     looks: Looks
     """What each stream is alone."""
+    own: Tensor
+    """Log-odds that a stream is faulty by itself, whatever the others show, shape (B, S)."""
 
 
 class Attention(nn.Module):
@@ -149,8 +151,10 @@ class Fusion(nn.Module):
         self.give_back = mlp(OWN_DIM + HIDDEN, OWN_HOPS * EMBEDDING_DIM)
         self.tell = nn.ModuleList([mlp(VECTOR_DIM + HIDDEN, EMBEDDING_DIM) for _ in MODES])
         self.judge_early = mlp(HIDDEN, 1)
-        self.judge_late = mlp(2 * HIDDEN + 2, 1)
-        self.judge_hybrid = mlp(3 * HIDDEN + 4, 1)
+        self.judge_own = mlp(HIDDEN + 1, 1)
+        self.judge_agreement = mlp(HIDDEN + 1, 1)
+        self.stack: Tensor
+        self.register_buffer("stack", torch.tensor([[0.3, 0.7, 0.0]]).repeat(kinds, 1))
 
     def standardised(self, rows: Tensor, modality: Tensor) -> Tensor:
         """Embeddings less what is usual for the modality, in its spreads; (B, S, …, E)."""
@@ -240,13 +244,22 @@ class Fusion(nn.Module):
         pair = (pair * apart[..., None]).sum(2) / (apart.sum(2)[..., None] + 1e-3)
         agree = self.agree(torch.cat([about.joint, pair, kind], dim=-1))
         s_early = self.judge_early(early)[..., 0]
-        s_late = self.judge_late(torch.cat([late, agree, errors], dim=-1))[..., 0]
-        said = torch.stack([s_early, s_late], dim=-1)
-        more = self.judge_hybrid(torch.cat([late, agree, early, errors, said], dim=-1))[..., 0]
-        s_hybrid = more + 0.3 * s_early + 0.7 * s_late
+        # A stream is faulty by itself or by what it shows when: neither part sees the other's
+        # input, so that neither can learn scenes by heart.
+        s_own = self.judge_own(torch.cat([late, errors[..., :1]], dim=-1))[..., 0]
+        s_agreement = self.judge_agreement(torch.cat([agree, errors[..., 1:]], dim=-1))[..., 0]
+        top = torch.maximum(s_own, s_agreement)
+        s_late = top + torch.log1p(torch.exp(torch.minimum(s_own, s_agreement) - top))
+        weights = self.stack[about.modality]
+        s_hybrid = weights[..., 0] * s_early + weights[..., 1] * s_late + weights[..., 2]
         scores = torch.stack([s_early, s_late, s_hybrid], dim=1)
         return FusionOut(
-            vectors=fused.vectors, scores=scores, errors=errors, gate=fused.gate, looks=looks
+            vectors=fused.vectors,
+            scores=scores,
+            errors=errors,
+            gate=fused.gate,
+            looks=looks,
+            own=s_own,
         )
 
     def weighed(self, said: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,8 +26,6 @@ from coeval_training.scenes import generate_scene
 
 FIRST_FUSION_SEED = 800_000
 """Scenes that train the fusion network."""
-FIRST_CALM_SEED = 940_000
-"""Scenes that calibrate its alarms."""
 HELD_S = 16.0
 """How long a dead sensor is followed."""
 
@@ -120,7 +118,7 @@ def stream_rows(
     )
 
 
-def fusion_rows(seed: int, duration_s: float, *, with_dead: bool) -> dict[str, FusionRows]:
+def fusion_rows(seed: int, duration_s: float) -> dict[str, FusionRows]:
     """Rows of all streams of a scene, by slot, each stamped by a clock of its own phase."""
     rng = np.random.default_rng([seed, 13])
     scene = generate_scene(seed, duration_s=duration_s)
@@ -136,7 +134,7 @@ def fusion_rows(seed: int, duration_s: float, *, with_dead: bool) -> dict[str, F
             samples,
             modality,
             phase_ns=phase,
-            dies_ns=dies_ns if with_dead and modality != "text" else None,
+            dies_ns=None if modality == "text" else dies_ns,
         )
         if rows is not None:
             found[slot] = rows
@@ -150,13 +148,13 @@ def fusion_file(folder: Path, seed: int, duration_s: float) -> Path:
     return folder / f"fusion-{seed:07d}-{duration_s:g}s-{features}.npz"
 
 
-def make_fusion_file(folder: Path, seed: int, duration_s: float, with_dead: bool) -> None:
+def make_fusion_file(folder: Path, seed: int, duration_s: float) -> None:
     """Render one scene and keep its rows; a file that is there is left alone."""
     path = fusion_file(folder, seed, duration_s)
     if path.exists():
         return
     arrays: dict[str, np.ndarray] = {}
-    for slot, stream in fusion_rows(seed, duration_s, with_dead=with_dead).items():
+    for slot, stream in fusion_rows(seed, duration_s).items():
         arrays[f"{slot}.rows"] = stream.rows.astype(np.float16)
         arrays[f"{slot}.held"] = stream.held.astype(np.float16)
         arrays[f"{slot}.at"] = np.array([stream.start_hops, stream.held_from])
@@ -181,10 +179,8 @@ def read_fusion_file(path: Path) -> dict[str, FusionRows]:
         }
 
 
-def make_fusion_files(
-    folder: Path, seeds: range, *, duration_s: float, workers: int, with_dead: bool = True
-) -> list[Path]:
-    """Files of many scenes, with dead sensors or without; rendered where they are not kept yet."""
+def make_fusion_files(folder: Path, seeds: range, *, duration_s: float, workers: int) -> list[Path]:
+    """Files of many scenes, rendered where they are not kept yet."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [fusion_file(folder, seed, duration_s) for seed in seeds]
     absent = [seed for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
@@ -197,7 +193,6 @@ def make_fusion_files(
                 [folder] * n,
                 absent,
                 [duration_s] * n,
-                [with_dead] * n,
                 chunksize=2,
             )
             for _ in made:  # raises what a worker raised

@@ -50,8 +50,11 @@ from coeval_training.train import TrainConfig
 LEAST_RECORDED_HOPS = 500
 """Shorter recordings (25 s) teach nothing: a session needs some history before a fault."""
 STEPS_PER_CHECKPOINT = 200
+STACKED_SHARE = 6
+"""One session in so many is kept back to weigh early against late."""
+STACKED_TICKS = 48
 WEIGHTS = (0.5, 0.5, 1.0)
-"""Of the losses of early, late and hybrid."""
+"""Of the vectors' losses of early, late and hybrid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +63,15 @@ class FusionConfig:
 
     seed: int = 1
     """Seeds weights, sessions and order."""
-    num_scenes: int = 400
+    num_scenes: int = 240
     """Generated scenes taken over from the encoders' training (seeds 0 …)."""
-    num_dead_scenes: int = 48
+    num_dead_scenes: int = 24
     """Generated scenes with dead sensors (seeds from FIRST_FUSION_SEED)."""
     dead_scene_s: float = 45.0
     """Length of each of those."""
     dead_sessions: int = 4
     """Sessions made of each of those: other streams, other faults."""
-    steps: int = 1600
+    steps: int = 1200
     """Optimiser steps."""
     sessions_per_step: int = 8
     """Sessions in a batch."""
@@ -142,12 +145,11 @@ def recorded_streams(folder: Path, *, seed: int) -> list[FusionRows]:
 
 
 def borrowed_scenes(
-    folder: Path, count: int, embedder: Embedder, *, workers: int
+    folder: Path, seeds: range, embedder: Embedder, *, scene_s: float, workers: int
 ) -> list[list[EmbeddedStream]]:
-    """Embeddings of the first scenes that the encoders were trained on."""
-    scene_s = TrainConfig().scene_s
+    """Embeddings of scenes that the encoders' training keeps; rendered where they are absent."""
     num_hops = round(scene_s * NS_PER_S / HOP_NS)
-    scenes = make_scenes(folder, range(count), duration_s=scene_s, workers=workers)
+    scenes = make_scenes(folder, seeds, duration_s=scene_s, workers=workers)
     return [
         [embedder(alive(stream, SLOTS[slot]), num_hops=num_hops) for slot, stream in scene.items()]
         for scene in scenes
@@ -233,7 +235,11 @@ def losses_of(
     )
     judged = (judged * told[:, None]).sum((0, 2)) / told.sum()
     parts = {f"judge_{mode}": float(judged[m].detach()) for m, mode in enumerate(MODES)}
-    loss = (torch.tensor(WEIGHTS) * judged).sum()
+    alone = functional.binary_cross_entropy_with_logits(
+        out.own, torch.from_numpy(batch.by_itself), reduction="none"
+    )
+    # The hybrid score is stacked afterwards, on sessions that neither part has seen.
+    loss = judged[0] + judged[1] + (alone * told).sum() / told.sum()
     sound = told * (1 - faulty)
     own = (out.errors[..., 0] * sound).sum() / sound.sum()
     # Vectors: streams that are sound, in two halves.
@@ -258,6 +264,47 @@ def losses_of(
     return loss + config.own_weight * own, parts
 
 
+@torch.no_grad()
+def score_sessions(
+    network: Fusion, sessions: Sequence[TrainingSession]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of early and late (n, 2), modality (n,), and whether faulty (n,), tick by tick."""
+    scores, kinds, faulty = [], [], []
+    for k in range(len(sessions)):
+        rng = np.random.default_rng(k)
+        ticks = min(STACKED_TICKS, len(sessions[k].faulty))
+        batch = draw_ticks(sessions[k : k + 1], rng, num_sessions=1, ticks=ticks)
+        out = network(streams_of(batch))
+        told = torch.from_numpy(batch.told * batch.present) > 0
+        scores.append(out.scores[:, :2].permute(0, 2, 1)[told])
+        kinds.append(torch.from_numpy(batch.modality)[told])
+        faulty.append(torch.from_numpy(batch.faulty)[told])
+    return torch.cat(scores), torch.cat(kinds), torch.cat(faulty)
+
+
+def stack(network: Fusion, sessions: Sequence[TrainingSession]) -> None:
+    """Weigh early against late for the hybrid score, by modality, on sessions not learned from.
+
+    The weights are positive: a stream that either finds worse is never found better by both.
+    """
+    network.eval()
+    scores, kinds, faulty = score_sessions(network, sessions)
+    free = torch.zeros(len(MODALITIES), 3)
+    free[:, 0] -= 1.0
+    free.requires_grad_()
+    optimiser = torch.optim.Adam([free], lr=0.03)
+    for _ in range(300):
+        weights = torch.cat([functional.softplus(free[:, :2]), free[:, 2:]], dim=1)[kinds]
+        logits = (weights[:, :2] * scores).sum(1) + weights[:, 2]
+        loss = functional.binary_cross_entropy_with_logits(logits, faulty)
+        loss = loss + 1e-3 * (free - free.mean(dim=0)).square().sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimiser.step()
+    with torch.no_grad():
+        network.stack.copy_(torch.cat([functional.softplus(free[:, :2]), free[:, 2:]], dim=1))
+
+
 def material_of(
     config: FusionConfig,
     folder: Path,
@@ -273,7 +320,13 @@ def material_of(
         folder / "scenes", seeds, duration_s=config.dead_scene_s, workers=workers
     )
     dead = embed_scenes(paths, embedder, config.dead_scene_s)
-    borrowed = borrowed_scenes(encoder_scenes, config.num_scenes, embedder, workers=workers)
+    borrowed = borrowed_scenes(
+        encoder_scenes,
+        range(config.num_scenes),
+        embedder,
+        scene_s=TrainConfig().scene_s,
+        workers=workers,
+    )
     real = recorded_scenes(recordings, embedder, seed=config.seed)
     sessions = make_sessions(borrowed, seed=config.seed, per_scene=1)
     sessions += make_sessions(dead, seed=config.seed + 1, per_scene=config.dead_sessions)
@@ -330,6 +383,8 @@ def train_fusion(
         embedder=embedder,
         workers=workers,
     )
+    kept_back = sessions[::STACKED_SHARE]
+    sessions = [s for k, s in enumerate(sessions) if k % STACKED_SHARE]
     say(f"{len(sessions)} sessions" + (f", going on at step {first}" if first else ""))
     if first == 0:
         set_scale(network, usual)
@@ -357,7 +412,7 @@ def train_fusion(
             keep(checkpoint, about, network, optimiser, step + 1)
             with log.open("a") as file:
                 file.write(json.dumps({"step": step + 1, "losses": recent}) + "\n")
-    network.eval()
+    stack(network, kept_back)
     lines = log.read_text().splitlines() if log.exists() else []
     losses = json.loads(lines[-1])["losses"] if lines else {}
     return network, about | {"commit": current_commit(), "losses": losses}
