@@ -41,8 +41,6 @@ MOST_NATS = 60.0
 JOINT_DIM = 4 * len(MEMORIES_TICKS) + 3
 """Of each memory: the same moment, any other, their difference, and how much happened; then the
 tests for a stream that moved and for one that is unrelated, and what is usually told a tick."""
-PAIR_DIM = 3 * len(MEMORIES_TICKS)
-"""Of each memory: the same moment, any other, their difference."""
 
 
 STATE_BY_STREAM = (
@@ -56,6 +54,8 @@ STATE_BY_STREAM = (
     "_seen",
     "_slow",
     "_past",
+    "_told",
+    "_energy",
     "_near",
     "_moved",
     "_apart",
@@ -76,22 +76,14 @@ class TickInputs:
     """What is usual for the stream, shape (N, S, HISTORY_DIM)."""
     joint: FloatArray
     """How well each stream agrees with all others together, shape (N, S, JOINT_DIM)."""
-    pairs: FloatArray
-    """How well each agrees with each other one, shape (N, S, S, PAIR_DIM)."""
 
     def take(
         self, ticks: "slice | np.ndarray", streams: Sequence[int] | None = None
     ) -> "TickInputs":
         """Some of the ticks, and the streams in the order named; `joint` is not made anew."""
         s = slice(None) if streams is None else np.asarray(streams)
-        pairs = self.pairs[ticks]
         return TickInputs(
-            recent=self.recent[ticks][:, s],
-            covered=self.covered[ticks][:, s],
-            stir=self.stir[ticks][:, s],
-            history=self.history[ticks][:, s],
-            joint=self.joint[ticks][:, s],
-            pairs=pairs if streams is None else pairs[:, s][:, :, s],
+            **{name: getattr(self, name)[ticks][:, s] for name in TickInputs.__slots__}
         )
 
 
@@ -113,8 +105,8 @@ class SessionInputs:
         self._slow = np.zeros((S, E), np.float32)
         self._past = np.zeros((S, LONGEST_LAG_HOPS, E), np.float32)
         M = len(MEMORIES_TICKS)
-        self._alike = np.zeros((M, S, S, LONGEST_LAG_HOPS + 1), np.float32)
-        self._energy = np.zeros((M, S), np.float32)
+        self._told = np.zeros((S, M, 2 * LONGEST_LAG_HOPS + 1), np.float32)
+        self._energy = np.zeros((S, M), np.float32)
         self._near = np.zeros((S, 2 * NEAR_HOPS + 1), np.float32)
         self._moved = np.zeros((S, 2 * LONGEST_LAG_HOPS + 1), np.float32)
         self._apart = np.zeros(S, np.float32)
@@ -130,8 +122,6 @@ class SessionInputs:
         was = np.array([old for old in order if old is not None], np.int64)
         for name in STATE_BY_STREAM:
             getattr(made, name)[new] = getattr(self, name)[was]
-        made._energy[:, new] = self._energy[:, was]
-        made._alike[:, new[:, None], new] = self._alike[:, was[:, None], was]
         return made
 
     def push(self, rows: FloatArray, covered: FloatArray) -> TickInputs:
@@ -153,12 +143,10 @@ class SessionInputs:
             )
             for k in range(0, rows.shape[1], TICK_HOPS)
         ]
-        recent, present, stir, history, joint, pairs = (
+        recent, present, stir, history, joint = (
             np.stack(part) for part in zip(*parts, strict=True)
         )
-        return TickInputs(
-            recent=recent, covered=present, stir=stir, history=history, joint=joint, pairs=pairs
-        )
+        return TickInputs(recent=recent, covered=present, stir=stir, history=history, joint=joint)
 
     def _push_tick(self, rows: FloatArray, covered: FloatArray) -> tuple[FloatArray, ...]:
         rows = rows * covered[..., None]
@@ -174,8 +162,7 @@ class SessionInputs:
         self._covered = np.concatenate([self._covered[:, TICK_HOPS:], covered], axis=1)
         self._stir = np.concatenate([self._stir[:, TICK_HOPS:], usual], axis=1)
         self._compare(passed)
-        joint, pairs = self._agreement()
-        return self._recent, self._covered, self._stir, self._history(), joint, pairs
+        return self._recent, self._covered, self._stir, self._history(), self._agreement()
 
     def _note(self, row: FloatArray, covered: FloatArray) -> FloatArray:
         """Take one hop into the usual; returns it less its slow mean, zero where nothing is."""
@@ -213,24 +200,25 @@ class SessionInputs:
         before = windows.transpose(1, 2, 0, 3).reshape(T, E, S * (LONGEST_LAG_HOPS + 1))
         now = passed.transpose(1, 0, 2)
         products = (now @ before).sum(axis=0).reshape(S, S, LONGEST_LAG_HOPS + 1)[..., ::-1]
-        self._follow(products)
+        apart = products * (1.0 - np.eye(S, dtype=np.float32))[..., None]
+        # Of each stream against all others together: lags 0…L and 0…−L, then −L…L.
+        later, earlier = apart.sum(axis=1), apart.sum(axis=0)
+        told = np.concatenate([earlier[:, :0:-1], later], axis=1)
+        self._follow(told)
+        keep = (1.0 - 1.0 / np.array(MEMORIES_TICKS)).astype(np.float32)
+        self._told = self._told * keep[:, None] + told[:, None]
         energy = np.square(passed).sum(axis=(1, 2))
-        keep = 1.0 - 1.0 / np.array(MEMORIES_TICKS, np.float32)
-        self._alike = self._alike * keep[:, None, None, None] + products
-        self._energy = self._energy * keep[:, None] + energy
+        self._energy = self._energy * keep + energy[:, None]
         self._past = self._past[:, -LONGEST_LAG_HOPS:]
 
-    def _follow(self, products: FloatArray) -> None:
+    def _follow(self, told: FloatArray) -> None:
         """Sequential tests of every stream against all others: moved in time, or unrelated.
 
         Page's CUSUM (1954) of log-likelihood ratios: it forgets what spoke for calm and keeps what
         has spoken against it since, so that weak evidence adds up for as long as it takes. What
         the streams usually tell a tick sets its drift.
         """
-        S, L = self.num_streams, LONGEST_LAG_HOPS
-        apart = products * (1.0 - np.eye(S, dtype=np.float32))[..., None]
-        later, earlier = apart.sum(axis=1), apart.sum(axis=0)  # lags 0…L, 0…−L, shape (S, L + 1)
-        told = np.concatenate([earlier[:, :0:-1], later], axis=1)  # lags −L…L
+        L = LONGEST_LAG_HOPS
         near = slice(L - NEAR_HOPS, L + NEAR_HOPS + 1)
         self._near += (told[:, near] - self._near) / MEMORIES_TICKS[-1]
         here = np.take_along_axis(told[:, near], self._near.argmax(axis=1)[:, None], axis=1)
@@ -240,43 +228,30 @@ class SessionInputs:
         self._moved = np.clip(moved, 0.0, MOST_NATS)
         self._apart = np.clip(self._apart + 0.5 * usual[:, 0] - here[:, 0], 0.0, MOST_NATS)
 
-    def _agreement(self) -> tuple[FloatArray, FloatArray]:
-        """Evidence of every memory, in nats as the encoders were trained to give it."""
-        M, S = self._energy.shape
-        later = self._alike  # a now against b before: lag ≥ 0
-        earlier = self._alike.transpose(0, 2, 1, 3)  # lag ≤ 0
-        own = np.eye(S, dtype=bool)[None, :, :, None]
-        joint = evidence(
-            np.where(own, 0.0, later).sum(axis=2), np.where(own, 0.0, earlier).sum(axis=2)
-        )
-        joint = np.concatenate([joint, np.arcsinh(self._energy)[..., None]], axis=-1)
+    def _agreement(self) -> FloatArray:
+        """What the correlations and the tests say, shape (S, JOINT_DIM)."""
+        said = evidence(self._told)
+        said = np.concatenate([said, np.arcsinh(self._energy)[..., None]], axis=-1)
         tests = np.stack([self._moved.max(axis=1), self._apart, self._near.max(axis=1)], axis=1)
-        pairs = evidence(later, earlier)
-        return (
-            np.concatenate(
-                [joint.transpose(1, 0, 2).reshape(S, M * 4), np.arcsinh(tests)], axis=1
-            ).astype(np.float32),
-            pairs.transpose(1, 2, 0, 3).reshape(S, S, M * 3).astype(np.float32),
-        )
+        joint = np.concatenate([said.reshape(self.num_streams, -1), np.arcsinh(tests)], axis=1)
+        return joint.astype(np.float32)
 
 
-def evidence(later: FloatArray, earlier: FloatArray) -> FloatArray:
+def evidence(told: FloatArray) -> FloatArray:
     """What correlations say of the moment, shape (…, 3), compressed by arcsinh.
 
     Args:
-        later: correlations at lags 0…LONGEST_LAG_HOPS, shape (…, L).
-        earlier: at lags 0…−LONGEST_LAG_HOPS.
+        told: nats of lags −LONGEST_LAG_HOPS…LONGEST_LAG_HOPS, shape (…, L).
 
     Returns:
         The same moment, the sum of all others (log-sum-exp), and their difference.
     """
-    near = np.maximum(
-        later[..., : NEAR_HOPS + 1].max(axis=-1), earlier[..., : NEAR_HOPS + 1].max(axis=-1)
+    middle = LONGEST_LAG_HOPS
+    near = told[..., middle - NEAR_HOPS : middle + NEAR_HOPS + 1].max(axis=-1)
+    others = np.concatenate(
+        [told[..., : middle - FAR_HOPS + 1], told[..., middle + FAR_HOPS :]], axis=-1
     )
-    top = np.maximum(later[..., FAR_HOPS:].max(axis=-1), earlier[..., FAR_HOPS:].max(axis=-1))
-    others = sum(
-        np.exp(side[..., FAR_HOPS:] - top[..., None]).sum(axis=-1) for side in (later, earlier)
-    )
-    far = top + np.log(others)
+    top = others.max(axis=-1)
+    far = top + np.log(np.exp(others - top[..., None]).sum(axis=-1))
     found: FloatArray = np.arcsinh(np.stack([near, far, near - far], axis=-1))
     return found

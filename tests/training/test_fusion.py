@@ -140,7 +140,7 @@ def test_early_fusion_looks_at_all_streams_together() -> None:
 def test_stacking_finds_the_part_that_tells_faults_apart() -> None:
     net = network()
     sessions = [make_session(scene(k), scene(k + 50), np.random.default_rng(k)) for k in range(8)]
-    for part in (net.judge_own, net.judge_agreement):
+    for part in (net.judge_own, net.judge_joint):
         torch.nn.init.zeros_(part[-1].weight)  # late knows nothing
     stack(net, sessions)
     assert (net.stack[:, :2] > 0).all()
@@ -150,7 +150,7 @@ def test_stacking_finds_the_part_that_tells_faults_apart() -> None:
 def test_what_a_stream_shows_is_not_asked_whether_it_agrees() -> None:
     net = network().eval()
     streams = random_streams(1, 3, seed=1)._replace(present=torch.ones(1, 3))
-    elsewhere = streams._replace(joint=streams.joint + 1.0, pairs=streams.pairs + 1.0)
+    elsewhere = streams._replace(joint=streams.joint + 1.0)
     torch.testing.assert_close(net(streams).own, net(elsewhere).own)
 
 

@@ -226,7 +226,7 @@ def draw_ticks(
     arrays: dict[str, FloatArray] = {}
     for name in TickInputs.__slots__:
         like = getattr(picked[0].inputs, name).shape
-        shape = shapes.get(name, (S, S, like[-1]) if name == "pairs" else (S, like[-1]))
+        shape = shapes.get(name, (S, like[-1]))
         arrays[name] = np.zeros((B, *shape), np.float32)
     modality = np.zeros((B, S), np.int64)
     present, faulty, by_itself, told = (np.zeros((B, S), np.float32) for _ in range(4))
@@ -235,10 +235,7 @@ def draw_ticks(
         b, s = slice(k * ticks, (k + 1) * ticks), len(session.modality)
         for name in TickInputs.__slots__:
             value = getattr(session.inputs, name)[at]
-            if name == "pairs":
-                arrays[name][b, :s, :s] = value
-            else:
-                arrays[name][b, :s] = value
+            arrays[name][b, :s] = value
         modality[b, :s] = session.modality
         present[b, :s] = session.inputs.covered[at][:, :, -1]
         faulty[b, :s], told[b, :s] = session.faulty[at], session.told[at]
@@ -250,4 +247,35 @@ def draw_ticks(
         faulty=faulty,
         by_itself=by_itself,
         told=told,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Agreements:
+    """How every stream of every tick agrees with the others, and whether it is faulty."""
+
+    joint: FloatArray
+    """Shape (n, JOINT_DIM)."""
+    modality: np.ndarray
+    """Shape (n,)."""
+    num_streams: FloatArray
+    """Shape (n,)."""
+    faulty: FloatArray
+    """Shape (n,)."""
+
+
+def agreements_of(sessions: Sequence[TrainingSession]) -> Agreements:
+    """All that can be learned from of some sessions."""
+    joint, modality, num_streams, faulty = [], [], [], []
+    for session in sessions:
+        ticks, streams = np.nonzero(session.told)
+        joint.append(session.inputs.joint[ticks, streams].astype(np.float32))
+        modality.append(session.modality[streams])
+        num_streams.append((session.inputs.covered[ticks, :, -1] > 0).sum(axis=1))
+        faulty.append(session.faulty[ticks, streams])
+    return Agreements(
+        joint=np.concatenate(joint),
+        modality=np.concatenate(modality),
+        num_streams=np.concatenate(num_streams).astype(np.float32),
+        faulty=np.concatenate(faulty).astype(np.float32),
     )

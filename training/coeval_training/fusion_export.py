@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coeval.alarm_rate import AlarmRate
-from coeval.fusion_input import HISTORY_DIM, JOINT_DIM, PAIR_DIM, RECENT_HOPS
+from coeval.fusion_input import HISTORY_DIM, JOINT_DIM, RECENT_HOPS
 from coeval.hops import EMBEDDING_DIM
 from coeval.samples import MODALITIES
 from coeval_aggregator.fusion import SPEC
@@ -48,7 +48,6 @@ def random_streams(num_ticks: int, num_streams: int, *, seed: int) -> Streams:
         stir=torch.randn((*shape, RECENT_HOPS), generator=g),
         history=history,
         joint=torch.randn((*shape, JOINT_DIM), generator=g),
-        pairs=torch.randn((*shape, num_streams, PAIR_DIM), generator=g),
         modality=torch.randint(len(MODALITIES), shape, generator=g),
         present=(torch.rand(shape, generator=g) > 0.2).float(),
     )
@@ -77,7 +76,6 @@ def export_fusion(
     dynamic: dict[str, dict[int, str]] = {
         name: {0: "ticks", 1: "streams"} for name in Streams._fields
     }
-    dynamic["pairs"][2] = "streams"
     dynamic |= {"vectors": {0: "ticks"}, "gate": {0: "ticks"}}
     dynamic |= {"scores": {0: "ticks", 2: "streams"}, "errors": {0: "ticks", 1: "streams"}}
     try:

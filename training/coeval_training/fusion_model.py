@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coeval.fusion_input import HISTORY_DIM, JOINT_DIM, PAIR_DIM, RECENT_HOPS
+from coeval.fusion_input import HISTORY_DIM, JOINT_DIM, RECENT_HOPS
 from coeval.hops import EMBEDDING_DIM
 from coeval.samples import MODALITIES
 
@@ -40,7 +40,6 @@ class Streams(NamedTuple):
     stir: Tensor
     history: Tensor
     joint: Tensor
-    pairs: Tensor
     modality: Tensor
     """Index into MODALITIES, shape (B, S)."""
     present: Tensor
@@ -134,7 +133,6 @@ class Fusion(nn.Module):
         self.register_buffer("usual", torch.zeros(kinds, EMBEDDING_DIM))
         self.register_buffer("spread", torch.ones(kinds, EMBEDDING_DIM))
         self.kind = nn.Embedding(kinds, HIDDEN)
-        self.kind_of_pair = nn.Embedding(kinds, 8)
         self.place = nn.Parameter(0.02 * torch.randn(TOKENS, HIDDEN))
         self.history = mlp(HISTORY_DIM, HIDDEN)
         self.tokens_late, self.tokens_early = (nn.Linear(TOKEN_DIM, HIDDEN) for _ in range(2))
@@ -145,14 +143,17 @@ class Fusion(nn.Module):
         self.late_vector, self.early_vector = (nn.Linear(HIDDEN, VECTOR_DIM + 1) for _ in range(2))
         self.gate = mlp(2 * VECTOR_DIM, VECTOR_DIM)
         self.mix = nn.Linear(2 * VECTOR_DIM, VECTOR_DIM)
-        self.pair = mlp(PAIR_DIM + 16, 24, 32)
-        self.agree = mlp(JOINT_DIM + 24 + HIDDEN, HIDDEN)
         self.squeeze = nn.Linear(HIDDEN, OWN_DIM)
         self.give_back = mlp(OWN_DIM + HIDDEN, OWN_HOPS * EMBEDDING_DIM)
         self.tell = nn.ModuleList([mlp(VECTOR_DIM + HIDDEN, EMBEDDING_DIM) for _ in MODES])
         self.judge_early = mlp(HIDDEN, 1)
         self.judge_own = mlp(HIDDEN + 1, 1)
-        self.judge_agreement = mlp(HIDDEN + 1, 1)
+        self.joint_usual: Tensor
+        self.joint_spread: Tensor
+        self.register_buffer("joint_usual", torch.zeros(JOINT_DIM))
+        self.register_buffer("joint_spread", torch.ones(JOINT_DIM))
+        self.kind_agreeing = nn.Embedding(kinds, 8)
+        self.judge_joint = mlp(JOINT_DIM + 8 + 1, 1)
         self.stack: Tensor
         self.register_buffer("stack", torch.tensor([[0.3, 0.7, 0.0]]).repeat(kinds, 1))
 
@@ -217,7 +218,7 @@ class Fusion(nn.Module):
 
     def forward(self, about: Streams) -> FusionOut:
         """Everything said of B ticks."""
-        present, S = about.present, about.modality.shape[1]
+        present = about.present
         looks = self.look(about)
         late, kind = looks.late, looks.kind
         early = self.together(looks, present)
@@ -236,18 +237,13 @@ class Fusion(nn.Module):
         missed = huber(told - gist)
         errors = torch.stack([off.mean((-1, -2)), missed.mean(-1)], dim=-1)
 
-        pair_kind = self.kind_of_pair(about.modality)
-        shape = (*pair_kind.shape[:2], S, 8)
-        first, second = pair_kind[:, :, None].expand(shape), pair_kind[:, None].expand(shape)
-        pair = self.pair(torch.cat([about.pairs, first, second], dim=-1))
-        apart = present[:, None, :] * (1 - torch.eye(S, device=present.device))
-        pair = (pair * apart[..., None]).sum(2) / (apart.sum(2)[..., None] + 1e-3)
-        agree = self.agree(torch.cat([about.joint, pair, kind], dim=-1))
         s_early = self.judge_early(early)[..., 0]
         # A stream is faulty by itself or by what it shows when: neither part sees the other's
         # input, so that neither can learn scenes by heart.
         s_own = self.judge_own(torch.cat([late, errors[..., :1]], dim=-1))[..., 0]
-        s_agreement = self.judge_agreement(torch.cat([agree, errors[..., 1:]], dim=-1))[..., 0]
+        s_agreement = self.judge_agreement(
+            about.joint, about.modality, present.sum(1, keepdim=True)
+        )
         top = torch.maximum(s_own, s_agreement)
         s_late = top + torch.log1p(torch.exp(torch.minimum(s_own, s_agreement) - top))
         weights = self.stack[about.modality]
@@ -261,6 +257,21 @@ class Fusion(nn.Module):
             looks=looks,
             own=s_own,
         )
+
+    def judge_agreement(self, joint: Tensor, modality: Tensor, num_streams: Tensor) -> Tensor:
+        """Log-odds that a stream is not of the others' moment.
+
+        Args:
+            joint: as in `TickInputs`, shape (…, JOINT_DIM).
+            modality: index into MODALITIES, shape (…).
+            num_streams: how many there are, a shape that goes with it.
+        """
+        x = (joint - self.joint_usual) / self.joint_spread
+        count = torch.log2(num_streams + 1.0).expand_as(modality)[..., None]
+        judged: Tensor = self.judge_joint(
+            torch.cat([x, self.kind_agreeing(modality), count], dim=-1)
+        )
+        return judged[..., 0]
 
     def weighed(self, said: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean of the streams' vectors by weights of their own; the vectors; the weights."""

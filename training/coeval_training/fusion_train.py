@@ -28,10 +28,12 @@ from coeval_edge.recording import open_recording, read_samples
 from coeval_training.commit import current_commit
 from coeval_training.data import SLOTS, StreamRows, make_scenes
 from coeval_training.fusion_data import (
+    Agreements,
     EmbeddedStream,
     Embedder,
     FusionBatch,
     TrainingSession,
+    agreements_of,
     draw_ticks,
     make_session,
 )
@@ -53,6 +55,7 @@ STEPS_PER_CHECKPOINT = 200
 STACKED_SHARE = 6
 """One session in so many is kept back to weigh early against late."""
 STACKED_TICKS = 48
+AGREEMENTS_PER_STEP = 2048
 WEIGHTS = (0.5, 0.5, 1.0)
 """Of the vectors' losses of early, late and hybrid."""
 
@@ -189,6 +192,17 @@ def set_scale(network: Fusion, scenes: Sequence[Sequence[EmbeddedStream]]) -> No
             every = np.concatenate(rows)
             network.usual[k] = torch.from_numpy(every.mean(axis=0))
             network.spread[k] = torch.from_numpy(every.std(axis=0) + 1e-3)
+
+
+def agreement_loss(network: Fusion, known: Agreements, rng: np.random.Generator) -> Tensor:
+    """Of the part that judges agreement alone: it is small, and takes many ticks at a time."""
+    at = rng.integers(0, len(known.faulty), AGREEMENTS_PER_STEP)
+    judged = network.judge_agreement(
+        torch.from_numpy(known.joint[at]),
+        torch.from_numpy(known.modality[at]),
+        torch.from_numpy(known.num_streams[at]),
+    )
+    return functional.binary_cross_entropy_with_logits(judged, torch.from_numpy(known.faulty[at]))
 
 
 def streams_of(batch: FusionBatch) -> Streams:
@@ -386,8 +400,11 @@ def train_fusion(
     kept_back = sessions[::STACKED_SHARE]
     sessions = [s for k, s in enumerate(sessions) if k % STACKED_SHARE]
     say(f"{len(sessions)} sessions" + (f", going on at step {first}" if first else ""))
+    known = agreements_of(sessions)
     if first == 0:
         set_scale(network, usual)
+        network.joint_usual.copy_(torch.from_numpy(known.joint.mean(axis=0)))
+        network.joint_spread.copy_(torch.from_numpy(known.joint.std(axis=0) + 0.1))
     began, recent = time.monotonic(), dict[str, float]()
     for step in range(first, config.steps):
         share = step / config.steps
@@ -400,6 +417,7 @@ def train_fusion(
         )
         halving = torch.Generator().manual_seed(int(rng.integers(2**31)))
         loss, parts = losses_of(network, batch, config, halving)
+        loss = loss + agreement_loss(network, known, rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
