@@ -293,7 +293,9 @@ def test_a_run_is_kept_with_what_it_learnt_from_and_can_be_exported(
     assert set(state["own_results"]) == set(state["results"])
     assert any(line.startswith("before: generated, % within 100 ms: {") for line in said)
     paths = export_all(checkpoint, tmp_path / "models")
-    assert "- walk: my own\n" in write_model_card(checkpoint, tmp_path / "models").read_text()
+    card = write_model_card(checkpoint, tmp_path / "models").read_text()
+    assert "- walk: my own\n" in card
+    assert "`coeval train --recordings`, which began from nothing." in card
     again, what = start_of(str(paths["audio"].parent), 1)
     assert what == str(tmp_path / "models")
     torch.testing.assert_close(

@@ -8,11 +8,13 @@ from coeval_training.data import FIRST_HELD_OUT_SEED, FIRST_WATCHED_SEED
 from coeval_training.material import TRAINED_ON
 from coeval_training.train import BOUNDS_MS
 
+MADE = "Made by `make models` from\n`training/`, licence Apache-2.0."
+FINE_TUNED = "Made by\n`coeval train --recordings`, which began from {began_from}."
+
 CARD = """# Encoders
 
 Five small causal encoders (text, image, video, audio, metadata): features → dilated convolutions
-and local attention → one 16-dimensional embedding every 50 ms. Made by `make models` from
-`training/`, licence Apache-2.0.
+and local attention → one 16-dimensional embedding every 50 ms. {made}
 
 ## Trained on
 
@@ -71,6 +73,7 @@ def write_model_card(checkpoint: Path, folder: Path) -> Path:
         for pair, row in state["results"].items()
     )
     card = CARD.format(
+        made=FINE_TUNED.format(began_from=state["began_from"]) if "began_from" in state else MADE,
         num_scenes=config["num_scenes"],
         scene_s=config["scene_s"],
         recordings=recordings_line(
