@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 
-.PHONY: demo test lint models firmware clean help
+.PHONY: demo test test-page page lint models firmware clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test        set up and run every check and test"
 	@echo "make bench-NAME  run a benchmark (align, time, table, encoders, probe); BENCH_ARGS='--quick --json' to shorten"
 	@echo "make firmware    build the probe's firmware (build/firmware/probe.uf2) and the image that ships"
+	@echo "make page        build the page that the aggregator serves; make test-page tests it in Chromium"
 	@echo "make models      train the encoders from scratch and export the ONNX files that ship"
 
 # An extra is installed once, when pyproject.toml is newer than its stamp.
@@ -67,6 +68,14 @@ models: $(VENV)/.stamp-torch $(VENV)/.stamp-train
 firmware:
 	@deploy/apt-install gcc-arm-none-eabi
 	$(MAKE) --no-print-directory -C firmware/rp2040 PYTHON=$(PYTHON) OUT=../../build/firmware ship
+
+# Needs node 20 or newer; the built files are committed, so that nothing else does.
+page:
+	cd web && npm ci --no-audit --no-fund && npm test && npm run build
+
+test-page: $(VENV)/.stamp-dev
+	@deploy/apt-install mosquitto chromium
+	$(BIN)/python -m pytest -m browser $(TEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from coeval.broker_address import BrokerAddress
 from coeval.stopping import stop_on_signals
 from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.config import AggregatorConfig, load_aggregator_config
@@ -72,10 +73,15 @@ def serve(config: AggregatorConfig, stop: threading.Event) -> None:
     if config.api.is_none:
         server.run(stop)
         return
+    from coeval_aggregator.api.page import PageConfig
     from coeval_aggregator.api.server import serving
 
     store = config.store
     opener = None if store.is_none else lambda: open_reader(store.url)
-    with serving(config.api, lambda: server.view, opener) as address:
+    page = PageConfig(
+        broker=BrokerAddress.parse(config.broker), prefix=config.prefix, session=config.session
+    )
+    with serving(config.api, lambda: server.view, opener, page=page) as address:
+        logger.info("page: %s/", address)
         logger.info("api listens url=%s/v1/sessions", address)
         server.run(stop)

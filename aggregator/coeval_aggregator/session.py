@@ -5,6 +5,7 @@ Whatever comes in, nothing is raised: what cannot be used is dropped, counted an
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ from coeval_aggregator.store.records import (
     TickRecord,
     Timeline,
 )
+from coeval_aggregator.unsynchronised import SyncWatch, why_unsynchronised
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +128,9 @@ class Session:
         self._num_jumps: dict[str, int] = {}
         self._ticks = TickSource(tick_s=config.tick_s, wait_s=config.tick_wait_s)
         self._pairs = PairBook()
+        self._sync = SyncWatch()
+        self._content_facts: dict[tuple[str, str], dict[str, object]] = {}
+        """What every pair of nodes last told by content."""
         self._contradictory: set[tuple[str, str, str]] = set()
         self._outbox: list[Outgoing] = []
         self._records: list[Record] = []
@@ -198,6 +203,25 @@ class Session:
                 )
                 self._tell("gap", node, stream, blocks=len(lost), first_seq=lost[0])
         self._look_at_one()
+        self._warn_of_unsynchronised()
+
+    def _warn_of_unsynchronised(self) -> None:
+        """Tell of every stream that is not known to be on the timeline, and of its return."""
+        t_ref_ns, has_reference = self._latest_ref_ns(), self.reference is not None
+        num_before = self._sync.num_streams
+        changes = self._sync.update(
+            {
+                (node, stream): why_unsynchronised(
+                    self.clocks[node], t_ref_ns=t_ref_ns, has_reference=has_reference
+                )
+                for node, stream in self._streams
+            }
+        )
+        for node, stream, reason in changes:
+            state = "synchronised" if reason is None else "unsynchronised"
+            self._tell("unsynchronised", node, stream, state=state, reason=reason)
+        if changes or self._sync.num_streams != num_before:
+            self._say(self._topics.unsynchronised, self._sync.summary(), retain=True)
 
     def _look_at_one(self) -> None:
         """Look at the embeddings of one stream that nobody looked at: what are they?"""
@@ -261,6 +285,8 @@ class Session:
     ) -> None:
         """Take over what single pairs told, and tell of those that do not fit the others, once."""
         self._pairs.note(pairs)
+        for pair in pairs:
+            self._content_facts[pair.first, pair.second] = content_facts(pair)
         found = {(each.first, each.second, each.kind): each for each in contradictions}
         for key in found.keys() - self._contradictory:
             each = found[key]
@@ -420,6 +446,10 @@ class Session:
             "reference": self.reference,
             "counts": dict(self.counts),
             "time": self.evidence.facts(),
+            "pairs": [
+                *(line_facts(line) for line in self.evidence.lines(self._latest_ref_ns())),
+                *self._content_facts.values(),
+            ],
             "streams": {
                 f"{node}/{stream}": {
                     "blocks": record.ingest.counts.blocks,
@@ -628,6 +658,9 @@ class Session:
         self.clocks.forget(node)
         self.evidence.forget(node)
         self._pairs.forget(node)
+        self._content_facts = {
+            pair: facts for pair, facts in self._content_facts.items() if node not in pair
+        }
         logger.info("node runs node=%s", node)
 
     def _tell_duplicates(self, node: str, guard: BootGuard) -> None:
@@ -727,6 +760,32 @@ def irrelevance_of(record: StreamRecord) -> str | None:
     """Why a stream carries nothing, as its node says; None where it carries something."""
     told = None if record.descriptor is None else record.descriptor.relevance
     return None if told is None or told.is_relevant else told.reason
+
+
+def line_facts(line: PairLine) -> dict[str, object]:
+    """What hardware or network says between two clocks, as it is told."""
+    ci95_s = NORMAL_95 * math.sqrt(float(line.covariance[0, 0])) / NS_PER_S
+    return {
+        "first": line.first,
+        "second": line.second,
+        "kind": line.kind,
+        "accepted": True,
+        "ci95_s": ci95_s,
+    }
+
+
+def content_facts(pair: PairEstimate) -> dict[str, object]:
+    """What content says between two nodes, as it is told; without a line, no interval."""
+    ci95_s = None
+    if pair.fit is not None:
+        ci95_s = NORMAL_95 * math.sqrt(float(pair.fit.covariance[0, 0])) / NS_PER_S
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "kind": "content",
+        "accepted": pair.accepted,
+        "ci95_s": ci95_s,
+    }
 
 
 def clock_record(

@@ -25,6 +25,7 @@ EventKind = Literal[
     "gap",
     "mislabelled",
     "unrelated",
+    "unsynchronised",
     "duplicate",
     "refused",
     "relevance",
@@ -33,6 +34,7 @@ EventKind = Literal[
 ]
 """What an event tells: `duplicate` is two nodes of one id, `refused` a stream not used, `source`
 evidence of time that is not what it claims, `contradiction` a loop of clocks that does not close,
+`unsynchronised` a stream that is no longer known to be on the timeline, or is again,
 `relevance` a stream that begins or ends to carry nothing, `mislabelled` one whose embeddings are
 not of the modality that its node states, `model` a node that took, refused or gave
 up a set of encoders.
@@ -128,6 +130,11 @@ class Topics:
     def clock(self, node: str) -> str:
         """The estimate of a node's clock; retained."""
         return f"{self.root}/clock/{node}"
+
+    @property
+    def unsynchronised(self) -> str:
+        """The streams that are not known to be on the timeline; retained."""
+        return f"{self.root}/unsynchronised"
 
     @property
     def aligned(self) -> str:

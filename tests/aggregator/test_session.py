@@ -203,7 +203,7 @@ def test_a_stream_that_its_node_leaves_out_is_told_with_the_reason_and_is_no_los
         room.hear(TOPICS.descriptor("wrist", "mic"), json.dumps(payload).encode())
     room.block("wrist", 4, t0_s=500.0)
     room.session.check(now_s=60.0)
-    said = room.said("event")
+    said = room.said("event/relevance")
     assert [(event["event"], event["state"], event["reason"]) for event in said] == [
         ("relevance", "irrelevant", "frozen"),
         ("relevance", "relevant", None),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from coeval.errors import BadConfig
+from coeval_aggregator.api import page as page_routes
 from coeval_aggregator.api.app import make_app
 from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.store.reading import Reader
@@ -18,7 +19,11 @@ CLOSING_S = 5
 
 @contextmanager
 def serving(
-    config: ApiConfig, view: Callable[[], View], open_reader: Callable[[], Reader] | None
+    config: ApiConfig,
+    view: Callable[[], View],
+    open_reader: Callable[[], Reader] | None,
+    *,
+    page: page_routes.PageConfig | None = None,
 ) -> Iterator[str]:
     """Serve the API until the `with` block ends; its address comes out.
 
@@ -26,6 +31,7 @@ def serving(
         config: where it listens; port 0: a free one.
         view: the aggregator as it is now.
         open_reader: connects to the store; None: nothing is kept.
+        page: what the page listens to; None: no page is served.
 
     Raises:
         BadConfig: the address cannot be bound.
@@ -41,6 +47,8 @@ def serving(
         ) from exc
     stopping = threading.Event()
     app = make_app(view, open_reader, stopping=stopping)
+    if page is not None:
+        page_routes.install(app, page)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -48,7 +56,8 @@ def serving(
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=CLOSING_S,
-            ws="none",
+            ws="none" if page is None else "websockets-sansio",
+            ws_max_size=page_routes.CHUNK_BYTES,
             lifespan="off",
         )
     )

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coeval.errors import BadConfig
 from coeval_edge.recording import Recording, open_recording
-from coeval_lab.demo.run import DemoResult, check_speed, make_scenery, run_demo
+from coeval_lab.demo.run import DemoResult, check_speed, choose_page, make_scenery, run_demo
 from coeval_lab.demo.table import Scenery, live_table, plain_line
 from coeval_lab.demo.verdict import say, verdict_to_json
 from coeval_lab.demo.watch import Watch
@@ -96,8 +96,10 @@ def demo(
             opened = add_probe(opened, stack, console)
         scenery = make_scenery(opened, seed=seed, is_looping=keep)
         logs = make_folder(out / "logs")
+        page = choose_page()
+        console.print(f"page: http://{page}/", highlight=False)
         screen = stack.enter_context(Screen(console))
-        result = run_demo(opened, scenery, speed=speed, logs=logs, show=screen.show)
+        result = run_demo(opened, scenery, speed=speed, logs=logs, show=screen.show, page=page)
     pictures = write_pictures(result, out)
     tell(result, console, pictures=pictures, seed=seed)
     if as_json:

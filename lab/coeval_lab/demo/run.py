@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +15,10 @@ from coeval.errors import BadConfig, BadRecording, CoevalError
 from coeval.manifest import StreamSpec
 from coeval.time import NS_PER_S
 from coeval.topics import Topics, check_node_id
+from coeval_aggregator.api.config import ApiConfig
 from coeval_edge.recording import Recording
 from coeval_edge.replay import recording_end_ns, recording_start_ns
-from coeval_lab.broker import start_broker
+from coeval_lab.broker import free_port, start_broker
 from coeval_lab.demo.children import Children
 from coeval_lab.demo.clocks import TrueClocks, draw_errors
 from coeval_lab.demo.table import Scenery
@@ -98,7 +100,13 @@ def check_speed(speed: float) -> None:
 
 
 def run_demo(
-    recording: Recording, scenery: Scenery, *, speed: float, logs: Path, show: Show
+    recording: Recording,
+    scenery: Scenery,
+    *,
+    speed: float,
+    logs: Path,
+    show: Show,
+    page: str = "none",
 ) -> DemoResult:
     """Replay a recording through wrong clocks until its end, or until Ctrl-C where it loops.
 
@@ -108,6 +116,7 @@ def run_demo(
         speed: seconds of the recording a second.
         logs: existing folder for the processes' logs.
         show: called four times a second.
+        page: where the aggregator's page listens, as HOST:PORT; `none`: there is none.
 
     Raises:
         BadConfig: the speed is no positive number.
@@ -122,7 +131,7 @@ def run_demo(
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coeval-demo-")))
         children = stack.enter_context(Children(logs))
         config = write_aggregator_config(
-            temporary, broker=broker.url, reference=scenery.clocks.reference
+            temporary, broker=broker.url, reference=scenery.clocks.reference, page=page
         )
         children.start(AGGREGATOR, ["aggregator", "--config", str(config)])
         nodes = list(scenery.clocks.errors)
@@ -176,7 +185,20 @@ def wait_for_last_estimates(scenery: Scenery, watch: Watch, look: Callable[[], b
             look()
 
 
-def write_aggregator_config(folder: Path, *, broker: str, reference: str) -> Path:
+def choose_page() -> str:
+    """Where the demo's page listens: the usual port where it is free, else any."""
+    host, port = ApiConfig().address
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            port = free_port()
+    return f"{host}:{port}"
+
+
+def write_aggregator_config(
+    folder: Path, *, broker: str, reference: str, page: str = "none"
+) -> Path:
     """The aggregator's configuration file."""
     path = folder / "aggregator.toml"
     settings: dict[str, object] = {
@@ -186,7 +208,7 @@ def write_aggregator_config(folder: Path, *, broker: str, reference: str) -> Pat
         "estimate_s": ESTIMATES_EVERY_S,
         "max_offset_s": MAX_OFFSET_S,
         "store.url": "none",
-        "api.listen": "none",
+        "api.listen": page,
     }
     lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     path.write_text("[aggregator]\n" + "\n".join(lines) + "\n", encoding="utf-8")
