@@ -74,7 +74,7 @@ class FusionConfig:
     """Length of each of those."""
     dead_sessions: int = 4
     """Sessions made of each of those: other streams, other faults."""
-    steps: int = 1200
+    steps: int = 1000
     """Optimiser steps."""
     sessions_per_step: int = 8
     """Sessions in a batch."""
