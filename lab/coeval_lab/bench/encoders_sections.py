@@ -11,10 +11,11 @@ from scipy.stats import poisson
 
 from coeval_lab.bench.bars import Bar, every
 from coeval_lab.bench.encoders_plan import Plan, Row
+from coeval_lab.bench.report import text
 
 RECOGNISED = 99.0
 LEAST_AUROC = 0.98
-LATEST_S = 2.0
+LATEST_S, SOON = 2.0, 95.0
 ALARMS_A_DAY = 1.0
 CHANCE = 0.95
 """So many calm sessions of the promised rate have no more alarms than are let pass."""
@@ -108,13 +109,17 @@ def anomaly_bars(rows: Sequence[Row]) -> list[Bar]:
     alarms = sum(alarm for alarm, _ in calm.values())
     hours = sum(hour for _, hour in calm.values())
     let_pass = int(poisson.ppf(CHANCE, ALARMS_A_DAY * hours / 24)) if hours else 0
-    soon = ", ".join(f"{row['pair']} ({row['source']}) {row['within_2s']}%" for row in own)
-    delays = every(
-        "anomalies, hybrid: median time to the alarm, at a threshold of one false alarm a day",
+    typical = ", ".join(
+        f"{row['pair']} ({row['source']}) {text(row['median_delay_s'])} s"
+        f" of the {row['detected']}% found at all"
+        for row in own
+    )
+    soon = every(
+        f"anomalies, hybrid: found within {LATEST_S:g} s, at one false alarm a day",
         own,
-        "median_delay_s",
-        f"≤ {LATEST_S:g} s",
-        lambda value: value <= LATEST_S,
+        "within_2s",
+        f"≥ {SOON:g}% of the faults",
+        lambda value: value >= SOON,
     )
     return [
         every(
@@ -124,7 +129,7 @@ def anomaly_bars(rows: Sequence[Row]) -> list[Bar]:
             f"≥ {LEAST_AUROC:g}",
             lambda value: value >= LEAST_AUROC,
         ),
-        replace(delays, got=f"{delays.got}; within {LATEST_S:g} s: {soon}"),
+        replace(soon, got=f"{soon.got}; median: {typical}"),
         Bar(
             name="anomalies, hybrid: false alarms of calm sessions",
             wanted=f"≤ {ALARMS_A_DAY:g} a day: at most {let_pass} in {hours:g} h but by chance",
