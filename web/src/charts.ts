@@ -58,7 +58,7 @@ export class Charts {
       {
         width: this.width(k),
         height: HEIGHT,
-  XX
+        legend: { show: hasKinds, live: false },
         scales: { x: { time: false }, y: { range: (plot) => tight(plot.data) } },
         axes: [
           { ...axis, values: (_, values) => values.map((v) => `${v} s`) },
