@@ -4,16 +4,18 @@ import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { showBanner, warnings } from "./banner";
 import { Charts } from "./charts";
+import type { Clock } from "./clock";
 import { connect, type Link } from "./connection";
 import { byId, make, show } from "./dom";
 import { seconds } from "./format";
 import { showGraph } from "./graph";
-import { Model, type Stream } from "./model";
+import { Model, type StoredClock, type Stream } from "./model";
 import { showClocks, showEvents, showHealth } from "./tables";
 import { AXIS_PX, type Mode, Timeline } from "./timeline";
 
 const TABLES_EVERY_S = 0.5;
 const SESSIONS_EVERY_S = 5;
+const HISTORY_S = 600;
 
 const now = () => performance.now() / 1000;
 let model = new Model();
@@ -56,10 +58,16 @@ function join(name: string): void {
   void loadHistory(name, mine);
 }
 
-/** What the store knows of the last minutes; a session that keeps nothing has none. */
+/** What the aggregator and its store know already; a session that keeps nothing has no history. */
 async function loadHistory(name: string, mine: Model): Promise<void> {
-  const session = await fetchJson(`../v1/sessions/${encodeURIComponent(name)}/clocks`);
-  for (const clock of Object.values((session?.["clocks"] ?? {}) as Record<string, never>)) mine.takeClock(clock);
+  const base = `../v1/sessions/${encodeURIComponent(name)}/clocks`;
+  const told = await fetchJson(base);
+  const clocks = Object.values((told?.["clocks"] ?? {}) as Record<string, Clock>);
+  const newestS = Math.max(0, ...clocks.map((clock) => (clock.t_ref_ns ?? 0) * 1e-9));
+  const from = Math.max(newestS - HISTORY_S, 0);
+  const stored = await fetchJson(`${base}/history?from=${from.toFixed(3)}&to=${(newestS + 1).toFixed(3)}&limit=20000`);
+  for (const row of (stored?.["clocks"] ?? []) as StoredClock[]) mine.addStored(row);
+  for (const clock of clocks) if (!mine.clocks.has(clock.node)) mine.takeClock(clock);
 }
 
 async function fetchJson(path: string): Promise<Record<string, unknown> | null> {

@@ -65,6 +65,19 @@ export interface ClockPoint {
   evidence: string[];
 }
 
+/** An estimate as the API tells it of the past. */
+export interface StoredClock {
+  node: string;
+  t_ref_ns: number;
+  status: string;
+  offset_ns: number | null;
+  skew_ppb: number | null;
+  var_offset_ns2: number | null;
+  var_skew_ppb2: number | null;
+  evidence: string[];
+}
+
+const NORMAL_95 = 1.959964;
 const MOST_POINTS = 3000;
 const MOST_EVENTS = 300;
 
@@ -117,6 +130,25 @@ export class Model {
       skewCi95Ppm: clock.skew_ci95_ppm,
       evidence: clock.status === "locked" ? clock.evidence : [],
     });
+  }
+
+  /** Put an estimate of the past before those that were heard. */
+  addStored(row: StoredClock): void {
+    if (row.offset_ns === null) return;
+    const half = (variance: number | null, unit: number) => (variance === null ? null : NORMAL_95 * Math.sqrt(variance) * unit);
+    const points = this.history.get(row.node) ?? [];
+    const tS = row.t_ref_ns * 1e-9;
+    const at = points.findIndex((point) => point.tS >= tS);
+    if (points[at]?.tS === tS) return;
+    points.splice(at < 0 ? points.length : at, 0, {
+      tS,
+      offsetS: row.offset_ns * 1e-9,
+      ci95S: half(row.var_offset_ns2, 1e-9),
+      skewPpm: row.skew_ppb === null ? null : row.skew_ppb * 1e-3,
+      skewCi95Ppm: half(row.var_skew_ppb2, 1e-3),
+      evidence: row.evidence,
+    });
+    this.history.set(row.node, points);
   }
 
   addPoint(node: string, point: ClockPoint): void {

@@ -4,6 +4,9 @@ import { byId, make, show } from "./dom";
 import { ppm, reason, seconds, span } from "./format";
 import type { Model } from "./model";
 
+/** Blocks are half a second long and stills come once a second: less is no backlog. */
+const LATE_S = 5;
+
 export function showClocks(model: Model, selected: string | null, select: (node: string) => void): void {
   const names = new Set([...model.clocks.keys(), ...[...model.streams.values()].map((stream) => stream.node)]);
   const rows = [...names].sort().map((node) => {
@@ -69,7 +72,7 @@ export function showHealth(model: Model, nowS: number): void {
       stream.modality,
       state === "offline" ? "offline" : "online",
       stream.lastSeenS === null ? "not yet" : `${span(nowS - stream.lastSeenS)} ago`,
-      backlog === null ? "–" : backlog < 2 ? "none" : span(backlog),
+      backlog === null ? "–" : backlog < LATE_S ? span(backlog) : `late ${span(backlog)}`,
       counts ? String(counts.lost) : "–",
       counts ? String(counts.duplicates) : "–",
       pps === undefined ? "–" : model.clocks.get(stream.node)?.sources?.[pps]?.trusted ? "trusted" : "not trusted",
@@ -83,7 +86,7 @@ export function showHealth(model: Model, nowS: number): void {
     ];
   });
   const alarm = (text: string, column: number) =>
-    (column === 2 && text === "offline") || (column === 5 && Number(text) > 0) || text === "not trusted" || (column === 4 && text.endsWith("s") && text !== "–") || column === 8;
+    (column === 2 && text === "offline") || (column === 5 && Number(text) > 0) || text === "not trusted" || (column === 4 && text.startsWith("late")) || column === 8;
   show(byId("health"), JSON.stringify(rows), () => [
     head(["Stream", "Modality", "Node", "Last seen", "Backlog", ">Blocks lost", ">Repeated", "PPS", "Remarks"]),
     make(

@@ -7,8 +7,8 @@ const PX_A_HOP = 2;
 const TILE_HEIGHT = 40;
 const AXIS_HEIGHT = 22;
 const GLIDE_S = 0.7;
+/** A clock that is further ahead does not widen the view. */
 const LONGEST_SHIFT_S = 45;
-/** A lane ends so far behind the newest block: blocks come in lumps. */
 const TILES_A_FRAME = 12;
 
 export type Mode = "raw" | "aligned";
@@ -228,7 +228,7 @@ export const AXIS_PX = AXIS_HEIGHT;
 
 function clockText(tS: number): string {
   if (tS > 1e9) return new Date(tS * 1000).toISOString().slice(11, 19);
-  const whole = Math.round(tS);
+  const whole = Math.round(Math.abs(tS));
   const minutes = Math.floor(whole / 60);
-  return `${minutes}:${String(whole - minutes * 60).padStart(2, "0")}`;
+  return `${tS <= -0.5 ? "−" : ""}${minutes}:${String(whole - minutes * 60).padStart(2, "0")}`;
 }
