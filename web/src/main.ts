@@ -17,6 +17,13 @@ const TABLES_EVERY_S = 0.5;
 const SESSIONS_EVERY_S = 5;
 const HISTORY_S = 600;
 
+interface Session {
+  session: string;
+  is_live: boolean;
+  /** null: it is not stored. */
+  began_utc_ns: number | null;
+}
+
 const now = () => performance.now() / 1000;
 let model = new Model();
 let link: Link = "connecting";
@@ -25,6 +32,7 @@ let session: string | null = null;
 let selected: string | null = null;
 let stop: (() => void) | null = null;
 let prefix = "coeval";
+let sessions: Session[] = [];
 let lanes: Stream[] = [];
 let laneHeight = 40;
 
@@ -55,19 +63,22 @@ function join(name: string): void {
     },
     link: setLink,
   });
-  void loadHistory(name, mine);
+  void loadHistory(name, mine, sessions.find((each) => each.session === name)?.began_utc_ns != null);
 }
 
 /** What the aggregator and its store know already; a session that keeps nothing has no history. */
-async function loadHistory(name: string, mine: Model): Promise<void> {
+async function loadHistory(name: string, mine: Model, isStored: boolean): Promise<void> {
   const base = `../v1/sessions/${encodeURIComponent(name)}/clocks`;
   const told = await fetchJson(base);
   const clocks = Object.values((told?.["clocks"] ?? {}) as Record<string, Clock>);
+  if (told?.["is_live"]) for (const clock of clocks) if (!mine.clocks.has(clock.node)) mine.takeClock(clock);
+  if (!isStored) return;
+  const kept = await fetchJson(`../v1/sessions/${encodeURIComponent(name)}`);
+  if (((kept?.["timelines"] ?? []) as unknown[]).length === 0) return;
   const newestS = Math.max(0, ...clocks.map((clock) => (clock.t_ref_ns ?? 0) * 1e-9));
   const from = Math.max(newestS - HISTORY_S, 0);
   const stored = await fetchJson(`${base}/history?from=${from.toFixed(3)}&to=${(newestS + 1).toFixed(3)}&limit=20000`);
   for (const row of (stored?.["clocks"] ?? []) as StoredClock[]) mine.addStored(row);
-  for (const clock of clocks) if (!mine.clocks.has(clock.node)) mine.takeClock(clock);
 }
 
 async function fetchJson(path: string): Promise<Record<string, unknown> | null> {
@@ -81,7 +92,8 @@ async function fetchJson(path: string): Promise<Record<string, unknown> | null> 
 
 async function listSessions(): Promise<void> {
   const told = await fetchJson("../v1/sessions");
-  const found = (told?.["sessions"] ?? []) as { session: string; is_live: boolean }[];
+  const found = (told?.["sessions"] ?? []) as Session[];
+  sessions = found;
   if (found.length === 0) return;
   const select = byId<HTMLSelectElement>("session");
   show(select, JSON.stringify([found, session]), () =>
