@@ -22,6 +22,7 @@ QUIET_S = 10.0
 """Exceedances closer than this are one alarm."""
 TAIL_SPELLS = 40
 """Spells whose peaks the tail is fitted to."""
+QUANTILES = (0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 LEAST_SPELLS = 8
 LEAST_HOURS = 0.2
 S_PER_DAY = 86_400
@@ -32,9 +33,9 @@ class AlarmRate:
     """Alarms a day that a stream of calm material raises at a score."""
 
     scores: tuple[float, ...]
-    """Rising scores at which spells were counted."""
+    """Rising scores, the last one where the tail begins."""
     per_day: tuple[float, ...]
-    """Spells a day above each."""
+    """Alarms a day above each: counted at the last, by the share of ticks above below it."""
     scale: float
     """Scale σ of the tail above the last score."""
     shape: float
@@ -109,9 +110,7 @@ def fit_alarm_rate(runs: Sequence[FloatArray], *, views: int = 1) -> AlarmRate:
             f"calm scores of {hours:.2f} h; at least {LEAST_HOURS} h are needed to state a rate"
         )
     every = np.concatenate(kept)
-    grid = np.unique(
-        np.quantile(every, [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999])
-    )
+    grid = np.unique(np.quantile(every, QUANTILES))
     counts = [sum(len(peaks_above(run, u)) for run in kept) for u in grid]
     # The tail begins where about TAIL_SPELLS spells are left.
     wanted = max(LEAST_SPELLS, min(TAIL_SPELLS, max(counts) // 2))
@@ -121,9 +120,10 @@ def fit_alarm_rate(runs: Sequence[FloatArray], *, views: int = 1) -> AlarmRate:
     last = usable[-1]
     peaks = np.concatenate([peaks_above(run, grid[last]) for run in kept]) - grid[last]
     scale, shape = fit_tail(peaks)
-    days = hours / 24
-    # Medians of a run are passed by fewer, longer spells: a rate may only fall with the score.
-    rates = np.maximum.accumulate(np.array(counts[: last + 1])[::-1])[::-1] / days
+    # Spells are counted where the tail begins; below, the rate goes by the share of ticks above,
+    # which tells scores apart where spells run into one another, and never understates.
+    share = np.array([np.mean(every > u) for u in grid[: last + 1]])
+    rates = counts[last] / (hours / 24) * share / share[-1]
     return AlarmRate(
         scores=tuple(float(u) for u in grid[: last + 1]),
         per_day=tuple(float(rate) for rate in rates),

@@ -35,6 +35,11 @@ def test_a_rate_falls_with_the_score_and_goes_on_beyond_all_that_was_seen() -> N
     assert 0 < rates[-1] < 1e-3
 
 
+def test_scores_far_below_any_alarm_are_still_told_apart() -> None:
+    rate = fit_alarm_rate(calm(1.0, 1))
+    assert (np.diff(rate.at(np.linspace(0.2, 4.0, 20))) < 0).all()
+
+
 def test_the_threshold_of_a_rate_has_that_rate() -> None:
     rate = fit_alarm_rate(calm(1.0, 1))
     assert rate.at(rate.threshold(0.5)) == pytest.approx(0.5, rel=1e-3)
