@@ -27,7 +27,7 @@ from coeval_edge.probe_flash import (
 )
 from coeval_edge.probe_image import manifest, probe_image
 from coeval_edge.probe_monitor import Monitor, version_of
-from coeval_edge.sources.errors import SourceUnusable
+from coeval_edge.sources.errors import SourceUnfit, SourceUnusable
 from coeval_edge.sources.probe_link import BAUD, ProbePort
 from coeval_edge.sources.probe_wire import Hello, Record, Status
 
@@ -44,7 +44,7 @@ UP_S = 15.0
 """From the copied image to the hello: restart, and the node's USB."""
 
 Port = Annotated[str | None, typer.Option(help="The port; default: the only probe on USB.")]
-Baud = Annotated[int, typer.Option(help="Bits a second, on a UART.")]
+Baud = Annotated[int, typer.Option(min=9600, max=20_000_000, help="Bits a second, on a UART.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON to stdout.")]
 
 
@@ -172,20 +172,28 @@ def monitor(
     heard = Monitor(name)
     until_s = None if seconds is None else time.monotonic() + seconds
     if as_json:
-        for record in follow(name, baud, heard, until_s=until_s):
-            typer.echo(record_to_json(record))
+        said = ""
+        for records in follow(name, baud, heard, until_s=until_s):
+            for record in records:
+                typer.echo(record_to_json(record))
+            if heard.problem and heard.problem != said:
+                typer.echo(heard.problem, err=True)
+            said = heard.problem
         return
     with Live(heard.table(), refresh_per_second=4, console=Console()) as live:
         for _ in follow(name, baud, heard, until_s=until_s):
             live.update(heard.table())
-        live.update(heard.table())
 
 
-def follow(port: str, baud: int, heard: Monitor, *, until_s: float | None) -> Iterator[Record]:
-    """Records of a port, opened again where it is lost.
+def follow(
+    port: str, baud: int, heard: Monitor, *, until_s: float | None
+) -> Iterator[list[Record]]:
+    """Records of a port as they come, opened again where it is lost; none where nothing comes or
+    something is wrong, which `heard` then tells.
 
     Raises:
         SourceUnusable: it cannot be opened at first.
+        SourceUnfit: it is no probe, or speaks another version.
     """
     link: ProbePort | None = ProbePort(port, baud=baud)
     try:
@@ -193,19 +201,24 @@ def follow(port: str, baud: int, heard: Monitor, *, until_s: float | None) -> It
             try:
                 if link is None:
                     link = ProbePort(port, baud=baud)
-                found = link.read(READ_S)
+                found = [record for record, _ in link.read(READ_S)]
             except SourceUnusable as exc:
+                if isinstance(exc, SourceUnfit) and link is not None:
+                    raise
                 heard.problem = str(exc)
+                heard.forget(now_s=time.monotonic())
+                yield []
                 if link is not None:
                     link.close()
                     link = None
                 time.sleep(AGAIN_S)
                 continue
             heard.wire = link.stream.counts
-            for record, _ in found:
+            for record in found:
                 heard.problem = ""
                 heard.take(record, now_s=time.monotonic())
-                yield record
+            heard.forget(now_s=time.monotonic())
+            yield found
     finally:
         if link is not None:
             link.close()

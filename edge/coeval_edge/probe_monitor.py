@@ -49,7 +49,11 @@ class Monitor:
                 self._edges[record.input] = record
                 name = f"edges {record.input}"
         self._heard.append((now_s, name))
-        while now_s - self._heard[0][0] > RATE_S:
+        self.forget(now_s=now_s)
+
+    def forget(self, *, now_s: float) -> None:
+        """Time passes: rates are of the last seconds, also where nothing comes."""
+        while self._heard and now_s - self._heard[0][0] > RATE_S:
             self._heard.popleft()
 
     def rates(self) -> dict[str, float]:

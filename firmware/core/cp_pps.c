@@ -246,7 +246,7 @@ void cp_pps_pass(cp_pps *clock, uint64_t tick)
 {
     if (!clock->has_grid) {
         if (clock->state == CP_PPS_WRONG_RATE
-            && tick - clock->found[clock->num_found - 1u].tick > FORGET_RATE_TICKS) {
+            && tick > clock->found[clock->num_found - 1u].tick + FORGET_RATE_TICKS) {
             clock->state = CP_PPS_SEARCHING;
             clock->num_found = 0u;
             clock->num_late = 0u;

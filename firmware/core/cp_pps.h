@@ -82,7 +82,7 @@ void cp_pps_init(cp_pps *clock);
 cp_judged cp_pps_push(cp_pps *clock, uint64_t tick);
 
 /* Time passes: to be called every second or oftener, with what tick it is. Counts missed pulses, and
- * refreshes `state` and `sigma_ns`. */
+ * refreshes `state` and `sigma_ns`. The tick may lie before that of the last pulse. */
 void cp_pps_pass(cp_pps *clock, uint64_t tick);
 
 typedef enum {

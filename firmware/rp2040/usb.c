@@ -53,6 +53,7 @@ static cp_ring *source;
 static uint8_t reply[80];
 static const uint8_t *reply_rest;
 static uint32_t num_reply_rest;
+static bool is_reading;     /* the transfer goes to the host: it ends with an empty packet from there */
 static bool is_reply_short; /* shorter than was asked: an empty packet ends a full last one */
 static uint32_t control_toggle;
 static uint32_t data_toggle;
@@ -75,7 +76,7 @@ static void copy(uint8_t *to, const uint8_t *from, uint32_t length)
 static void hand_over(uint32_t control, uint32_t value)
 {
     REG(control) = value;
-    __asm volatile("b 1f\n1: b 1f\n1: b 1f\n1: b 1f\n1: b 1f\n1: b 1f\n1:\n");
+    __asm volatile("b 1f\n1: b 1f\n1: b 1f\n1: b 1f\n1: b 1f\n1: b 1f\n1:\n" ::: "memory");
     REG(control) = value | AVAILABLE;
 }
 
@@ -95,6 +96,7 @@ static void answer(const uint8_t *bytes, uint32_t length, uint32_t asked)
     reply_rest = bytes;
     num_reply_rest = length < asked ? length : asked;
     is_reply_short = length < asked;
+    is_reading = asked != 0u;
     send_control();
 }
 
@@ -153,6 +155,7 @@ static void configure(void)
     REG(ENDPOINT_IN(NOTICE)) = 1u << 31 | 1u << 29 | 3u << 26 | BUFFER_NOTICE;
     REG(ENDPOINT_IN(DATA)) = 1u << 31 | 1u << 29 | 2u << 26 | BUFFER_DATA_IN;
     REG(ENDPOINT_OUT(DATA)) = 1u << 31 | 1u << 29 | 2u << 26 | BUFFER_DATA_OUT;
+    REG(CONTROL_IN(DATA)) = 0u; /* what nobody fetched would come with the wrong toggle */
     data_toggle = 0u;
     is_sending = false;
     is_configured = true;
@@ -205,7 +208,9 @@ static void take_setup(void)
         answer(reply, 2u, asked);
         break;
     case 0x0201u: /* clear an endpoint's halt: its toggle begins anew */
-        data_toggle = 0u;
+        if (packet[4] == (0x80u | DATA)) {
+            data_toggle = 0u;
+        }
         acknowledge();
         break;
     case 0x0101u:
@@ -256,7 +261,8 @@ static void take_buffers(void)
             new_address = 0u;
         } else if (num_reply_rest != 0u || is_reply_short) {
             send_control();
-        } else {
+        } else if (is_reading) { /* else the host's next data would fall into it */
+            is_reading = false;
             receive_control(0u);
         }
     }
@@ -276,12 +282,12 @@ static void take_buffers(void)
 void usb_interrupt(void)
 {
     const uint32_t what = REG(USB_INTS);
+    if (what & INT_BUFFER) { /* first: they end the transfer before the one that a setup begins */
+        take_buffers();
+    }
     if (what & INT_SETUP) {
         REG(USB_SIE_STATUS) = STATUS_SETUP;
         take_setup();
-    }
-    if (what & INT_BUFFER) {
-        take_buffers();
     }
     if (what & INT_BUS_RESET) {
         REG(USB_SIE_STATUS) = STATUS_BUS_RESET;

@@ -1,6 +1,8 @@
 """`coeval probe`: list, monitor and flash, on a terminal pair and an invented drive."""
 
+import binascii
 import json
+import math
 import os
 import threading
 import tty
@@ -12,13 +14,14 @@ from typer.testing import CliRunner
 
 from coeval.errors import BadConfig, CoevalError
 from coeval_edge import probe_command
-from coeval_edge.probe_command import app, listen
+from coeval_edge.probe_command import app, follow, listen
 from coeval_edge.probe_flash import INFO_FILE, check_image, copy_image, find_drive, is_drive
 from coeval_edge.probe_image import manifest, probe_image
 from coeval_edge.probe_monitor import Monitor
+from coeval_edge.sources.errors import SourceUnfit
 from coeval_edge.sources.probe_wire import ProbeStream, Record
 
-pytest.importorskip("cobs", reason="cobs is absent: pip install 'coeval[probe]'")
+cobs = pytest.importorskip("cobs.cobs", reason="cobs is absent: pip install 'coeval[probe]'")
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/probe.json").read_text())["records"]
 FRAMES = b"".join(bytes.fromhex(vector["frame"]) for vector in VECTORS)
@@ -126,6 +129,40 @@ def test_rates_are_of_the_last_seconds() -> None:
     for k in range(50):
         monitor.take(edge, now_s=100 + k / 10)
     assert monitor.rates() == {"edges 1": 10.0}
+
+
+def test_rates_end_where_nothing_comes() -> None:
+    monitor = heard()
+    monitor.forget(now_s=7.0)
+    assert monitor.rates() == {}
+
+
+def test_the_monitor_tells_that_a_probe_is_gone() -> None:
+    device, side = os.openpty()
+    monitor = Monitor(os.ttyname(side))
+    told = follow(os.ttyname(side), 921_600, monitor, until_s=math.inf)
+    assert next(told) == []
+    os.write(device, b"\0" + SAID)
+    assert next(told)
+    os.close(device)
+    os.close(side)
+    assert next(told) == []
+    assert "is it plugged in?" in dict(monitor._lines())["problem"]
+    told.close()
+
+
+def test_the_monitor_ends_where_the_protocol_is_another() -> None:
+    device, side = os.openpty()
+    tty.setraw(side)
+    told = follow(os.ttyname(side), 921_600, Monitor("x"), until_s=math.inf)
+    hello = bytes((1, 1, 0, 0, 9))
+    record = hello + binascii.crc_hqx(hello, 0xFFFF).to_bytes(2, "big")
+    assert next(told) == []
+    os.write(device, b"\0" + cobs.encode(record) + b"\0")
+    with pytest.raises(SourceUnfit, match="protocol version 9"):
+        next(told)
+    os.close(device)
+    os.close(side)
 
 
 def test_which_probe_is_asked_for_where_there_are_two(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,9 @@ from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.config import load_node_config
 from coeval_edge.kernel_clocks import KernelClock
 from coeval_edge.live import ClockLinks, LiveStreams, SourcesConfig
-from coeval_edge.sources.errors import SourceAbsent, SourceLost, SourceUnfit
+from coeval_edge.sources.errors import SourceAbsent, SourceBusy, SourceLost, SourceUnfit
 from coeval_edge.sources.probe import ProbeConfig, ProbePulses, ProbeSource
-from coeval_edge.sources.probe_link import ADAPTER_NS, STATUS_BYTES, ProbeLink
+from coeval_edge.sources.probe_link import ADAPTER_NS, STATUS_BYTES, ProbeLink, is_usb
 from coeval_edge.sources.probe_wire import PpsState, Pulse, Verdict
 from coeval_edge.sources.pulse_stamps import PulseLine, PulseStamps
 
@@ -263,6 +263,19 @@ def test_an_unplugged_probe_is_lost_to_all_its_streams_and_found_again(
         open_probe(link=link)
 
 
+def test_a_port_that_another_program_holds_is_named(open_probe: Open) -> None:
+    open_probe()
+    with pytest.raises(SourceBusy, match="another program has it open"):
+        open_probe()
+
+
+def test_usb_is_known_by_the_device_behind_the_name(tmp_path: Path) -> None:
+    (tmp_path / "ttyACM0").touch()
+    (tmp_path / "usb-Coeval_Coeval_probe_E6-if00").symlink_to("ttyACM0")
+    assert is_usb(str(tmp_path / "usb-Coeval_Coeval_probe_E6-if00"))
+    assert not is_usb("/dev/ttyAMA0")
+
+
 def test_a_port_that_is_not_there_is_named() -> None:
     link = ProbeLink("/dev/ttyNOPROBE")
     with pytest.raises(SourceAbsent, match="/dev/ttyNOPROBE"):
@@ -446,6 +459,7 @@ NODE = '[node]\nid = "cam"\n[node.sources.probe.strobe]\nport = "/dev/ttyACM0"\n
     ("text", "said"),
     [
         (NODE + 'what = "edge"\n', "sources.probe.strobe.what must be one of edges, motion"),
+        (NODE.replace("/dev/ttyACM0", ""), "port must name the probe's device"),
         (NODE + "input = 0\n", "input must be 1…8, got 0"),
         (NODE + 'pps = "roof"\n', r"sources.probe.strobe.pps: no \[node.time.pps.roof\]"),
         (NODE + 'pps = "roof"\nnmea = "gnss"\n', "nmea belongs to the table of the line"),

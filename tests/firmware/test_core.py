@@ -401,6 +401,13 @@ def test_pulses_of_another_rate_are_named_and_tell_no_time(core: Any, period_s: 
     assert line.clock.state == line.lib.CP_PPS_SEARCHING
 
 
+def test_a_beat_from_before_the_last_pulse_does_not_forget_a_wrong_rate(core: Any) -> None:
+    line = Pulses(core)
+    line.pulses([k * 2.0 for k in range(10)])
+    line.pass_(17.99)
+    assert line.clock.state == line.lib.CP_PPS_WRONG_RATE
+
+
 def test_glitches_while_searching_only_delay_the_lock(core: Any) -> None:
     line = Pulses(core)
     line.pulses([0.4, 1, 2, 2.2, 3, 4, 5])

@@ -42,6 +42,7 @@ BY_CODE: dict[int, type[SourceUnusable]] = {
     errno.EPERM: SourceForbidden,
     errno.EROFS: SourceForbidden,
     errno.EBUSY: SourceBusy,
+    errno.EAGAIN: SourceBusy,  # what the lock of an exclusively opened port answers
     errno.ENOTTY: SourceUnfit,
     errno.EINVAL: SourceUnfit,
     errno.EOPNOTSUPP: SourceUnfit,

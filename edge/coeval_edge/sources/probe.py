@@ -75,6 +75,8 @@ class ProbeConfig:
     seconds. None: the system's clock does, where something steers it."""
 
     def __post_init__(self) -> None:
+        if not self.port:
+            raise BadConfig("port must name the probe's device, got ''")
         if not 9600 <= self.baud <= 20_000_000:
             raise BadConfig(f"baud must lie within 9600…20000000, got {self.baud}")
         if self.what not in ("edges", "motion"):

@@ -7,6 +7,7 @@ them; so a delay in the node moves no stamp of an edge.
 
 import logging
 import math
+import os
 import select
 import threading
 from collections import Counter, deque
@@ -89,6 +90,12 @@ class TickLine:
         return self._clock.t_ns(tick)
 
 
+def is_usb(port: str) -> bool:
+    """Whether a port is the probe's own USB: its bytes come in frames of 1 ms, at no speed of a
+    wire. Its name under `/dev/serial/by-id` is a link that does not say so."""
+    return "ttyACM" in os.path.realpath(port)
+
+
 class ProbePort:
     """An open port; raises what its users may act on."""
 
@@ -111,8 +118,7 @@ class ProbePort:
         """Counts what became of the bytes."""
         self.hello: Hello | None = None
         """Who it is, once it said so."""
-        # A USB probe's bytes come in frames of 1 ms, at no speed of a wire.
-        self._byte_ns = 0.0 if "ACM" in port else BITS_PER_BYTE * NS_PER_S / baud
+        self._byte_ns = 0.0 if is_usb(port) else BITS_PER_BYTE * NS_PER_S / baud
         self._name, self._clock_ns = port, clock_ns
         self._num_strange = 0
         self._heard_ns = clock_ns()
@@ -208,7 +214,6 @@ class ProbeLink:
         self._lock = threading.RLock()
         self._port: ProbePort | None = None
         self._line: TickLine | None = None
-        self._status: Status | None = None
         self._boxes: list[deque[tuple[Record, NodeNs]]] = []
         self._said = ""
         self._num_lost = 0

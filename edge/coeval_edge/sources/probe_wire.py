@@ -141,7 +141,7 @@ class Motion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a probe does; sent every second."""
+    """How a probe does; sent four times a second."""
 
     sequence: int
     """Of all its records, modulo 65536."""
