@@ -7,6 +7,12 @@ import { Edge } from "./edge";
 
 export type Modality = "text" | "image" | "video" | "audio" | "metadata" | "unknown";
 
+export interface Stretch {
+  fromS: number;
+  toS: number | null;
+  reason: string;
+}
+
 export interface Stream {
   name: string;
   node: string;
@@ -15,7 +21,8 @@ export interface Stream {
   activity: Activity;
   /** Why it carries nothing, as its node says; null: it carries something. */
   irrelevant: string | null;
-  irrelevantSinceS: number | null;
+  /** When it carried nothing, on its node's clock, s; to null: until now. */
+  stretches: Stretch[];
   /** Newest sample minus the timeline's now when it came: places a stream whose clock is unknown. */
   arrivalOffsetS: number | null;
   lastSeenS: number | null;
@@ -80,6 +87,7 @@ export interface StoredClock {
 const NORMAL_95 = 1.959964;
 const MOST_POINTS = 3000;
 const MOST_EVENTS = 300;
+const MOST_STRETCHES = 50;
 
 export class Model {
   readonly streams = new Map<string, Stream>();
@@ -178,7 +186,7 @@ export class Model {
         modality: "unknown",
         activity: new Activity(),
         irrelevant: null,
-        irrelevantSinceS: null,
+        stretches: [],
         arrivalOffsetS: null,
         lastSeenS: null,
         bootId: null,
@@ -224,7 +232,10 @@ export class Model {
       return;
     }
     const stream = this.stream(node, id);
-    if (stream.bootId !== null && stream.bootId !== block.bootId) stream.activity = new Activity();
+    if (stream.bootId !== null && stream.bootId !== block.bootId) {
+      stream.activity = new Activity();
+      stream.stretches = [];
+    }
     stream.bootId = block.bootId;
     stream.activity.push(block);
     stream.lastSeenS = nowS;
@@ -244,7 +255,13 @@ export class Model {
     const relevance = facts["relevance"] as Record<string, unknown> | undefined;
     const isIrrelevant = relevance?.["state"] === "irrelevant";
     stream.irrelevant = isIrrelevant ? String(relevance["reason"]) : null;
-    stream.irrelevantSinceS = isIrrelevant ? Number(relevance["since_node_ns"]) * 1e-9 : null;
+    if (!relevance) return;
+    const sinceS = Number(relevance["since_node_ns"]) * 1e-9;
+    const open = stream.stretches.at(-1);
+    if (open?.toS === null && open.fromS !== sinceS) open.toS = sinceS;
+    if (isIrrelevant && open?.fromS !== sinceS)
+      stream.stretches.push({ fromS: sinceS, toS: null, reason: stream.irrelevant ?? "" });
+    if (stream.stretches.length > MOST_STRETCHES) stream.stretches.shift();
   }
 
   private takeEvent(names: string[], facts: Record<string, unknown>, nowS: number): void {

@@ -121,12 +121,15 @@ export class Timeline {
     }
     context.globalAlpha = 1;
     if (!known) this.hatch(0, top, this.width, height - 1, colours["warn"]!);
-    if (stream.irrelevantSinceS !== null) {
-      const x = Math.max((stream.irrelevantSinceS - shift - leftS) * scale, 0);
-      this.hatch(x, top, this.width - x, height - 1, colours["muted"]!);
+    for (const stretch of stream.stretches) {
+      const from = Math.max((stretch.fromS - shift - leftS) * scale, 0);
+      const to = stretch.toS === null ? this.width : Math.min((stretch.toS - shift - leftS) * scale, this.width);
+      if (to <= from) continue;
+      this.hatch(from, top, to - from, height - 1, colours["muted"]!);
+      if (to - from < 110) continue;
       context.fillStyle = colours["muted"]!;
       context.font = "11px system-ui, sans-serif";
-      context.fillText(`nothing: ${stream.irrelevant}`, Math.min(x + 6, this.width - 110), top + height / 2 + 4);
+      context.fillText(`nothing: ${stretch.reason}`, from + 6, top + height / 2 + 4);
     }
   }
 

@@ -105,6 +105,20 @@ describe("the warning", () => {
   });
 });
 
+describe("a stream that carries nothing", () => {
+  it("is marked from when it began to when it ended", () => {
+    const model = new Model();
+    const told = (state: string, sinceS: number) =>
+      say(model, "state/cam/video", { modality: "video", relevance: { state, reason: "dark", since_node_ns: sinceS * 1e9 } });
+    told("irrelevant", 10);
+    told("irrelevant", 10);
+    expect(model.stream("cam", "video").stretches).toEqual([{ fromS: 10, toS: null, reason: "dark" }]);
+    told("relevant", 25);
+    expect(model.stream("cam", "video").stretches).toEqual([{ fromS: 10, toS: 25, reason: "dark" }]);
+    expect(model.stream("cam", "video").irrelevant).toBeNull();
+  });
+});
+
 describe("numbers", () => {
   it.each([
     [2.5, "+2.500 s"],
