@@ -40,6 +40,8 @@ class AggregatorConfig:
     """Streams of a session beyond it are refused: about 0.8 MB each at a window of 600 s."""
     max_sessions: int = 64
     """Sessions beyond it are not served."""
+    home_assistant: bool = False
+    """Whether nodes are announced to Home Assistant; else earlier announcements are removed."""
     store: StoreConfig = field(default_factory=StoreConfig)
     """Where what comes is kept."""
     api: ApiConfig = field(default_factory=ApiConfig)

@@ -22,6 +22,7 @@ from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.connection import QUEUE_LENGTH, Connection, Event
 from coeval_aggregator.estimating import Estimating
+from coeval_aggregator.home_assistant_link import HomeAssistantLink
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.session import Session
 from coeval_aggregator.store.opening import open_store
@@ -74,6 +75,13 @@ class Aggregator:
             session=config.session,
             will=self._state("offline", self._state_topic, reason="connection lost"),
         )
+        self._home_assistant = HomeAssistantLink(
+            address=self._address,
+            prefix=config.prefix,
+            session=None if config.serves_all else config.session,
+            server_topic=self._state_topic,
+            is_on=config.home_assistant,
+        )
         self.view = View()
         """The aggregator as other threads may see it; replaced as a whole once a second."""
         self.store: StoreWriter | None = None
@@ -106,6 +114,7 @@ class Aggregator:
             with ThreadPoolExecutor(1, thread_name_prefix="coeval[aggregator].estimate") as worker:
                 self._loop(stop, Estimating(worker, estimate_s=self.config.estimate_s))
         finally:
+            self._home_assistant.close()
             if self.store is not None:
                 self.store.close()
             for name in self.sessions if self.config.serves_all else ():
@@ -135,6 +144,9 @@ class Aggregator:
                     session.check(now_s=now_s)
                 self._get_back_what_was_let_go()
                 self.view = self._make_view()
+                if self.is_connected:
+                    nodes = {name: each.stated.keys() for name, each in self.sessions.items()}
+                    self._home_assistant.look(nodes, now_s=now_s)
             is_news = self.problem() != self._told_problem
             if (now_s >= next_state_s or is_news) and self.is_connected:
                 next_state_s = now_s + STATE_S
