@@ -44,7 +44,7 @@ def announce_node(topics: Topics, node: str, *, server_topic: str) -> Outgoing:
         server_topic: where the aggregator says that it is there: without it, nothing is known.
     """
     clock, name = topics.clock(node), object_id(topics, node)
-    components = {
+    components: dict[str, dict[str, Any]] = {
         "connectivity": {
             "platform": "binary_sensor",
             "name": "Connection",
@@ -80,7 +80,7 @@ def announce_node(topics: Topics, node: str, *, server_topic: str) -> Outgoing:
 
 def announce_aggregator(topics: Topics, *, server_topic: str) -> Outgoing:
     """A session's aggregator as a device: is anything wrong with it."""
-    components = {
+    components: dict[str, dict[str, Any]] = {
         "degraded": {
             "platform": "binary_sensor",
             "name": "Degraded",
