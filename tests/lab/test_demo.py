@@ -673,6 +673,7 @@ def test_a_demo_that_is_stopped_leaves_nothing_running(
         env=marked,
     )
     assert demo.stdout is not None
+    assert demo.stdout.readline().startswith("page: http://127.0.0.1:")
     assert "replayed" in demo.stdout.readline()
     assert len(processes_of(marked)) >= 5  # itself, an aggregator and three nodes
     demo.send_signal(number)
