@@ -1,7 +1,7 @@
 """Ticks: at each instant of the timeline, the rows that every known clock has for it.
 
-The fused vector of a tick is the mean of the streams' embeddings, each scaled to length 1. It is
-not a learned fusion: the payload says `"fusion": "mean"`.
+The fused vector of a tick is the mean of the streams' embeddings, each scaled to length 1: the
+payload says `"fusion": "mean"`. `coeval_aggregator.fusing` puts a learnt one in its place.
 """
 
 import base64
@@ -33,6 +33,12 @@ class AlignedStream:
     """Its node's clock."""
     is_left_out: bool = False
     """Whether its node sends nothing of it because it carries nothing: nobody waits for it."""
+    encoder_sha256: str = ""
+    """Hash of the encoder that made its rows."""
+    irrelevant: str | None = None
+    """Why it carries nothing, as its node says; None: it carries something."""
+    looks_like: Modality | None = None
+    """What its rows were found to be; None: not looked at, or unsure."""
 
     @property
     def end_ref_ns(self) -> RefNs | None:
@@ -49,7 +55,7 @@ def fuse(rows: Sequence[FloatArray]) -> FloatArray | None:
 
 def make_tick(t_ref_ns: RefNs, streams: Sequence[AlignedStream]) -> dict[str, object]:
     """The payload of one tick; a stream without a row at that instant is left out."""
-    summaries: dict[str, object] = {}
+    summaries: dict[str, dict[str, object]] = {}
     rows: list[FloatArray] = []
     for stream in streams:
         t_node_ns = stream.clock.to_node(t_ref_ns)
@@ -61,13 +67,21 @@ def make_tick(t_ref_ns: RefNs, streams: Sequence[AlignedStream]) -> dict[str, ob
             "modality": stream.modality,
             "t_node_ns": int(t_node_ns),
             "norm": round(float(np.linalg.norm(row)), 4),
+            "anomaly": None,
         }
+        if stream.looks_like is not None:
+            summaries[stream.name]["looks_like"] = stream.looks_like
     fused = fuse(rows)
     return {
         "t_ref": t_ref_ns / NS_PER_S,
         "t_ref_ns": int(t_ref_ns),
         "streams": summaries,
+        "irrelevant": {s.name: s.irrelevant for s in streams if s.irrelevant is not None},
+        "anomaly": None,
+        "suspect": None,
+        "alarm": None,
         "fusion": "mean",
+        "fusion_why": None,
         "fused": None
         if fused is None
         else base64.b64encode(fused.astype("<f2").tobytes()).decode("ascii"),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
 from coeval.config_table import parse_toml, read_table
@@ -36,6 +37,11 @@ class AggregatorConfig:
     """Time between aligned ticks."""
     tick_wait_s: float = 5.0
     """How long a tick waits for a stream that is behind."""
+    fusion: Literal["hybrid", "early", "late", "mean"] = "hybrid"
+    """How a tick's streams are fused; mean, which needs no network, also where the network cannot
+    be used."""
+    false_alarms_per_day: float = 1.0
+    """False alarms a day that a session's anomalies may cost."""
     max_streams: int = 64
     """Streams of a session beyond it are refused: about 0.8 MB each at a window of 600 s."""
     max_sessions: int = 64
@@ -63,6 +69,7 @@ class AggregatorConfig:
             ("max_offset_s", 0.1, 3600.0),
             ("tick_s", 0.05, 60.0),
             ("tick_wait_s", 0.0, 600.0),
+            ("false_alarms_per_day", 1e-3, 1000.0),
             ("max_streams", 1, 10_000),
             ("max_sessions", 1, 10_000),
         ):

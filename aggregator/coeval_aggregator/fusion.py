@@ -6,20 +6,22 @@ are refused by name. Scores become alarms through the rate at which calm materia
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
-import onnxruntime
 
 from coeval.alarm_rate import AlarmRate, fit_alarm_rate
 from coeval.errors import EncoderMismatch
 from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES, FloatArray, Modality
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Mode = Literal["early", "late", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -83,7 +85,7 @@ class Fusion:
 
     def __init__(
         self,
-        session: onnxruntime.InferenceSession,
+        session: "onnxruntime.InferenceSession",
         *,
         sha256: str,
         encoders: Mapping[Modality, str],
@@ -107,6 +109,12 @@ class Fusion:
             EncoderMismatch: it cannot be read, or is no fusion network of this version.
         """
         path = path or SHIPPED
+        try:
+            import onnxruntime  # a session without fusion needs none
+        except ImportError as exc:
+            raise EncoderMismatch(
+                "fusion: onnxruntime is not installed; pip install 'coeval[server]'"
+            ) from exc
         try:
             model = path.read_bytes()
             options = onnxruntime.SessionOptions()
@@ -150,6 +158,16 @@ class Fusion:
                     f"fusion: trained on the {modality} encoder {str(wanted)[:12]}, "
                     f"got {sha256[:12]}; run `make models` again or use the shipped encoders"
                 )
+
+    def guaranteed_per_day(self, modality: Iterable[Modality]) -> float | None:
+        """The lowest rate of false alarms of such streams together that calm hours alone bear out.
+
+        Args:
+            modality: of each stream that is judged; None is returned where there is none.
+        """
+        rates = self.rates.get(self.mode, {})
+        borne = [rates[m].guaranteed_per_day for m in modality if m in rates]
+        return sum(borne) if borne else None
 
     def in_mode(self, mode: Mode) -> "Fusion":
         """The same network, another fusion answering."""

@@ -65,6 +65,19 @@ class Ring:
         slot = hop % self._capacity
         return self._rows[slot].copy() if self._is_there[slot] else None
 
+    def rows_until(self, t_node_ns: int, *, num_hops: int) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """The rows of the hops up to the one that holds an instant.
+
+        Returns:
+            Rows, shape (num_hops, 16), and whether there is one; zeros where there is none.
+        """
+        last = t_node_ns // HOP_NS
+        hops = np.arange(last - num_hops + 1, last + 1)
+        slots = hops % self._capacity
+        end = 0 if self._end is None else self._end
+        is_there = self._is_there[slots] & (hops < end) & (hops >= end - self._capacity)
+        return self._rows[slots] * is_there[:, None], is_there
+
     def runs(self) -> list[Hops]:
         """Copies of all rows in time order; a new element after every gap."""
         if self._end is None:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from coeval.errors import BadBlock, BadConfig
@@ -38,6 +38,8 @@ from coeval_aggregator.descriptors import (
 )
 from coeval_aggregator.estimate import TrackSnapshot
 from coeval_aggregator.evidence_book import EvidenceBook
+from coeval_aggregator.fusing import AnomalyChange, LiveFusion, load_shipped
+from coeval_aggregator.fusion import Fusion
 from coeval_aggregator.ingest import StreamIngest, decode_for_alignment
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.pair_book import PairBook
@@ -108,7 +110,15 @@ class StreamRecord:
 class Session:
     """Every node and stream of one session."""
 
-    def __init__(self, config: AggregatorConfig) -> None:
+    def __init__(
+        self, config: AggregatorConfig, *, load_fusion: Callable[[], Fusion] = load_shipped
+    ) -> None:
+        """Begin with no node.
+
+        Args:
+            config: what to serve and how.
+            load_fusion: opens the fusion network, when the first tick is due.
+        """
         self.config = config
         self.counts: Counter[str] = Counter()
         """How many messages came, and why some were dropped."""
@@ -127,6 +137,9 @@ class Session:
         self._told_unknown: set[str] = set()
         self._num_jumps: dict[str, int] = {}
         self._ticks = TickSource(tick_s=config.tick_s, wait_s=config.tick_wait_s)
+        self._fusing = LiveFusion(
+            mode=config.fusion, per_day=config.false_alarms_per_day, load=load_fusion
+        )
         self._pairs = PairBook()
         self._sync = SyncWatch()
         self._content_facts: dict[tuple[str, str], dict[str, object]] = {}
@@ -417,13 +430,41 @@ class Session:
                 ring=record.ingest.ring,
                 clock=self.clocks[node],
                 is_left_out=record.is_left_out,
+                encoder_sha256=descriptor.encoder_sha256,
+                irrelevant=irrelevance_of(record),
+                looks_like=None if record.looks_like is None else record.looks_like.modality,
             )
             for (node, stream), record in self._streams.items()
             if (descriptor := record.descriptor) is not None and not record.is_refused
         ]
-        for tick in self._ticks.due(aligned):
+        ticks = self._ticks.due(aligned)
+        for change in self._fusing.fuse(ticks, aligned):
+            self._tell_anomaly(change)
+        for tick in ticks:
             self._say(self._topics.aligned, tick, qos=0)
             self._keep_tick(tick)
+
+    def _tell_anomaly(self, change: AnomalyChange) -> None:
+        """Tell of an anomaly that begins or ends, at the stream that is least as it should be."""
+        logger.warning(
+            "anomaly state=%s suspect=%s streams=%s once_in_days=%.3g",
+            change.state,
+            change.suspect,
+            ",".join(change.streams),
+            10**change.anomaly,
+        )
+        self._tell(
+            "anomaly",
+            *change.suspect.split("/", 1),
+            state=change.state,
+            streams=list(change.streams),
+            anomaly=round(change.anomaly, 3),
+            once_in_days=float(f"{10**change.anomaly:.3g}"),
+            false_alarms_per_day=self.config.false_alarms_per_day,
+            guaranteed_per_day=change.guaranteed_per_day,
+            t_ref_ns=int(change.t_ref_ns),
+            duration_s=change.duration_s,
+        )
 
     def _keep_tick(self, tick: Mapping[str, object]) -> None:
         """Keep what was fused; the streams' own rows are kept as blocks."""
@@ -653,6 +694,7 @@ class Session:
         if node == self.reference:
             self._num_jumps.clear()
             self._ticks.restart()
+            self._fusing.restart()
         self._num_jumps.pop(node, None)
         self._kept_status.pop(node, None)
         self.clocks.forget(node)

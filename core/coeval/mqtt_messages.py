@@ -195,9 +195,27 @@ TICK = record(
     t_ref=says(NUMBER, "the instant of the timeline, s"),
     t_ref_ns=says(WHOLE, "the same, ns"),
     streams=says(
-        table(record(modality=MODALITY, t_node_ns=NANOSECONDS, norm=WIDTH)), "by node/stream"
+        table(
+            record(
+                modality=MODALITY,
+                t_node_ns=NANOSECONDS,
+                norm=WIDTH,
+                anomaly=says(or_null(NUMBER), "of this stream alone"),
+                optional={"looks_like": says(MODALITY, "what its embeddings were found to be")},
+            )
+        ),
+        "by node/stream",
     ),
-    fusion=says(TEXT, "how `fused` was made"),
+    irrelevant=says(table(TEXT), "why a stream carries nothing, by node/stream"),
+    anomaly=says(
+        or_null(NUMBER),
+        "log10 of the days between such false alarms of a calm session: 0 is once a day; "
+        "null: nothing can be judged",
+    ),
+    suspect=says(or_null(TEXT), "the stream that is least as it should be"),
+    alarm=says(or_null(FLAG), "whether an anomaly goes on; null: none is looked for"),
+    fusion=says(one_of("hybrid", "early", "late", "mean"), "how `fused` was made"),
+    fusion_why=says(or_null(TEXT), "why by the mean, where another fusion was wanted"),
     fused=says(or_null(TEXT), "base64 of little-endian float16"),
 )
 
@@ -279,6 +297,20 @@ def event(
 
 
 EVENTS: dict[str, EventFacts] = {
+    "anomaly": event(
+        "Streams are not as they should be, or are again; told at the one that is it least.",
+        is_of_stream=True,
+        state=one_of("begin", "end"),
+        streams=says(array(TEXT), "all that passed the accepted rate so far, as node/stream"),
+        anomaly=says(NUMBER, "the highest so far, as in a tick"),
+        once_in_days=says(WIDTH, "the same in days: calm material alarms so once in so many"),
+        false_alarms_per_day=says(WIDTH, "that the session accepts"),
+        guaranteed_per_day=says(
+            or_null(WIDTH), "the lowest rate that counted calm bears out; below it a tail is fitted"
+        ),
+        t_ref_ns=says(WHOLE, "when it was first seen, at the end: last seen, ns of the timeline"),
+        duration_s=says(or_null(WIDTH), "between the two; null: it has only begun"),
+    ),
     "gap": event("Blocks never came.", is_of_stream=True, blocks=COUNT, first_seq=COUNT),
     "jump": event(
         "The clock stepped.",
@@ -339,7 +371,7 @@ EVENTS: dict[str, EventFacts] = {
         optional={"reason": TEXT, "made": TEXT},
     ),
 }
-"""What is said of each kind; a kind that nothing tells yet is not here."""
+"""What is said of each kind."""
 
 
 def event_message(kind: EventKind, facts: EventFacts) -> Message:
@@ -448,6 +480,6 @@ MESSAGES: tuple[Message, ...] = (
         is_retained=True,
         is_taken_from_anyone=True,
     ),
-    *(event_message(kind, EVENTS[kind]) for kind in get_args(EventKind) if kind in EVENTS),
+    *(event_message(kind, EVENTS[kind]) for kind in get_args(EventKind)),
 )
 """Every message of a session."""
