@@ -87,12 +87,20 @@ def quantised(
     model: onnx.ModelProto, *, calibration: Sequence[FloatArray] | None
 ) -> onnx.ModelProto:
     """An int8 network; activations are scaled by calibration, or without it as they come."""
+    import onnxruntime
     from onnxruntime import quantization  # slow to import, and seldom wanted
 
     how: dict[str, Any] = {"per_channel": True, "weight_type": quantization.QuantType.QInt8}
     with tempfile.TemporaryDirectory(prefix="coeval-int8-") as folder:
         before, after = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, str(before))
+        # The quantiser takes only weights that stand in the graph as they are multiplied: the file
+        # keeps them as PyTorch does, transposed.
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(before)
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         if calibration is None:
             quantization.quantize_dynamic(before, after, **how)
         else:
