@@ -79,7 +79,8 @@ def bench(
         task = bar.add_task("measuring", total=1.0)
 
         def say(cell: str) -> None:
-            console.print(f"{time.monotonic() - began:5.0f} s  {cell}", highlight=False)
+            line = f"{time.monotonic() - began:5.0f} s  {cell}"
+            console.print(line, highlight=False, soft_wrap=True)
 
         def progress(share: float) -> None:
             bar.update(task, completed=share)

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,8 +60,11 @@ def with_scenes(plan: Plan, full: int, quick: int = 1) -> Plan:
 
 def precision(module: ModuleType, plan: Plan) -> Iterable[Row]:
     """Bytes, time and accuracy of the encoders in other precisions."""
-    rows: Iterable[Row] = module.precision_rows(is_quick=plan.is_quick, seed=plan.seed)
-    return rows
+    logging.disable(logging.WARNING)  # onnxruntime's quantiser warns of every tensor
+    try:
+        return list(module.precision_rows(is_quick=plan.is_quick, seed=plan.seed))
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def precision_bars(rows: Sequence[Row]) -> list[Bar]:
