@@ -45,6 +45,8 @@ TRUST = 0.9
 LEAST_SPANS = 5
 LEAST_PAUSES = 0.01
 """Lines that leave less than this share of their time without a line tell nothing of speech."""
+SHORTEST_TURN_NS = NS_PER_S // 2
+"""Typical lines shorter than this are no turns of speech, but labels of something that changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,9 @@ def is_ceaseless(text: TextSpans) -> bool:
     Then only the turns of speakers are left to tell when something was said. How often those
     mislead is not known, too little such material being there to count it: nothing is claimed.
     """
-    return not text.are_guessed and float(covered(text)[1].mean()) > 1.0 - LEAST_PAUSES
+    are_turns = float(np.median(text.ends_ns - text.begins_ns)) >= SHORTEST_TURN_NS
+    has_pauses = float(covered(text)[1].mean()) <= 1.0 - LEAST_PAUSES
+    return are_turns and not text.are_guessed and not has_pauses
 
 
 def band_limited(values: NDArray[np.floating]) -> NDArray[np.float64] | None:

@@ -168,3 +168,5 @@ def test_lines_without_a_pause_say_that_somebody_speaks_all_the_time() -> None:
     assert is_ceaseless(turns)
     assert not is_ceaseless(pause)
     assert not is_ceaseless(replace(turns, are_guessed=True))
+    beats_ns = np.arange(0, 9 * S, S // 4)
+    assert not is_ceaseless(TextSpans(begins_ns=beats_ns, ends_ns=beats_ns + S // 4))
