@@ -117,15 +117,17 @@ def loudness_of(levels: Sequence[FloatArray]) -> list[FloatArray]:
 def text_spans(lines: Sequence[TextLine]) -> TextSpans | None:
     """When each line is up; its end is guessed from its length where it is unknown."""
     spans: list[tuple[int, int]] = []
+    are_guessed = False
     for line in lines:
         begin_ns = int(line.t_node_ns)
         guessed_s = min(max(len(line.text) / CHARS_PER_S, 0.1), LONGEST_LINE_S)
         end_ns = begin_ns + round(guessed_s * NS_PER_S)
         if line.t_end_node_ns is not None and line.t_end_node_ns > begin_ns:
             end_ns = int(line.t_end_node_ns)
+        else:
+            are_guessed = True
         spans.append((begin_ns, end_ns))
     if not spans:
         return None
     table: NDArray[np.int64] = np.array(spans, np.int64)
-    are_guessed = any(line.t_end_node_ns is None for line in lines)
     return TextSpans(begins_ns=table[:, 0], ends_ns=table[:, 1], are_guessed=are_guessed)
