@@ -17,6 +17,7 @@ from coeval.samples import AudioBlock, MetadataBlock, TextLine
 from coeval.time import NodeNs, RefNs
 from coeval_edge.recording import open_recording
 from coeval_training import fine_tune as tuning
+from coeval_training import train as training
 from coeval_training import train_command
 from coeval_training.checkpoint import read_checkpoint
 from coeval_training.data import SLOTS, StreamRows
@@ -261,7 +262,7 @@ def made_scene(seed: int, *, hops: int = 2400) -> dict[str, StreamRows]:
 def own(monkeypatch: pytest.MonkeyPatch) -> list[OwnRecording]:
     """Recordings that were read, and generated scenes that cost nothing."""
     monkeypatch.setattr(
-        tuning, "make_scenes", lambda _folder, seeds, **_: [made_scene(seed) for seed in seeds]
+        training, "make_scenes", lambda _folder, seeds, **_: [made_scene(seed) for seed in seeds]
     )
     monkeypatch.setattr(tuning, "STEPS_PER_CHECKPOINT", 2)
     monkeypatch.setattr(tuning, "NUM_WATCHED_OWN", 2)

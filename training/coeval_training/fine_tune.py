@@ -6,7 +6,6 @@ which is not trained on, and on generated scenes, before and after. Resumes like
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,28 +13,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from coeval_edge.encoder import CONTEXT_HOPS
-from coeval_training.augment import varied
 from coeval_training.checkpoint import read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit
-from coeval_training.data import FIRST_WATCHED_SEED, StreamRows, draw_batch, make_scenes
-from coeval_training.losses import forgetting
+from coeval_training.data import StreamRows
 from coeval_training.material import Material
 from coeval_training.out_folder import make_out_folder
 from coeval_training.own_recordings import OwnRecording, draw_own_scene
 from coeval_training.shipped import read_encoders
 from coeval_training.train import (
     STEPS_PER_CHECKPOINT,
-    WATCHED_S,
     Encoders,
     TrainConfig,
-    correspondence,
-    pair_losses,
+    descend,
+    optimiser_of,
     resume,
-    to_tensors,
+    set_rate,
+    step_loss,
     validate,
+    watched_and_trained_on,
 )
 
 FINE_TUNE = TrainConfig(num_scenes=120, num_validation=24, steps=300, rate=3e-4)
@@ -142,9 +138,7 @@ def fine_tune(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoders, began_from = start_of(begin, config.seed)
     encoders.to(device).train()
-    optimiser = torch.optim.AdamW(
-        encoders.parameters(), lr=config.rate, weight_decay=0.01, fused=True
-    )
+    optimiser = optimiser_of(encoders, config)
     names = [each.name for each in own]
     checkpoint, log_file, first_step = folder / "checkpoint.pt", folder / "log.jsonl", 0
     if checkpoint.exists():
@@ -152,15 +146,7 @@ def fine_tune(
         say(f"resuming at step {first_step}")
     else:
         log_file.unlink(missing_ok=True)
-    watched, scenes = (
-        make_scenes(
-            folder / "scenes", range(first, first + num), duration_s=length_s, workers=workers
-        )
-        for first, num, length_s in (
-            (FIRST_WATCHED_SEED, config.num_validation, WATCHED_S),
-            (0, config.num_scenes, config.scene_s),
-        )
-    )
+    watched, scenes = watched_and_trained_on(config, folder, workers=workers)
     parts = [split(each.material) for each in own]
     material = [first for first, _ in parts]
     ours = watched_own([last for _, last in parts if last], config.seed)
@@ -176,20 +162,15 @@ def fine_tune(
     for step in range(first_step, config.steps):
         rng = np.random.default_rng([config.seed, step])
         torch.manual_seed(int(rng.integers(2**31)))  # of dropout: a resumed run goes on alike
-        for group in optimiser.param_groups:
-            warm, share = min(1.0, (step + 1) / 50), step / config.steps
-            group["lr"] = config.rate * warm * (0.5 + 0.5 * math.cos(math.pi * share))
+        set_rate(optimiser, config, step)
         chosen = [
             draw_own_scene(material[rng.integers(len(material))], rng, longest_hops=SCENE_HOPS)
             for _ in range(num_own)
         ]
         picked = rng.choice(len(scenes), config.scenes_per_step - num_own, replace=False)
         chosen += [scenes[index] for index in picked]
-        loss = step_loss(encoders, mixed(chosen, num_own), config, rng, device)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
-        optimiser.step()
+        loss, _ = step_loss(encoders, mixed(chosen, num_own), config, rng, device)
+        descend(encoders, optimiser, loss)
         progress((step + 1) / config.steps, loss.item())
         if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == config.steps:
             after = measure(encoders, watched, ours, device)
@@ -220,38 +201,6 @@ def mixed(chosen: list[Scene], num_own: int) -> list[Scene]:
     own, generated = chosen[:num_own], chosen[num_own:]
     by_turns = [scene for pair in zip(own, generated, strict=False) for scene in pair]
     return by_turns + generated[len(own) :]
-
-
-def step_loss(
-    encoders: Encoders,
-    chosen: list[Scene],
-    config: TrainConfig,
-    rng: np.random.Generator,
-    device: torch.device,
-) -> torch.Tensor:
-    """The loss of one batch, as `train` has it."""
-    batch = draw_batch(
-        [
-            varied(scene, rng, stretch=config.stretch, share=config.stretched_share)
-            for scene in chosen
-        ],
-        rng,
-        crop_hops=config.crop_hops,
-        context_hops=CONTEXT_HOPS,
-        longest_shift_hops=config.longest_shift_hops,
-    )
-    tensors = to_tensors(batch, device, rng, noise=config.row_noise, columns=config.column_spread)
-    embeddings = encoders.embed(tensors)
-    lost = torch.stack(
-        [
-            forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.encoder(slot).reconstruct(e))
-            for slot, e in embeddings.items()
-        ]
-    ).sum()
-    losses = pair_losses(embeddings, batch, max_lag=config.longest_lag_hops, device=device)
-    found = correspondence(losses, stills_weight=config.stills_weight)
-    loss: torch.Tensor = config.forgetting_weight * lost + config.correspondence_weight * found
-    return loss
 
 
 def measure(

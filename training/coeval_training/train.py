@@ -280,6 +280,77 @@ def resume(
     return int(state["step"])
 
 
+def optimiser_of(encoders: Encoders, config: TrainConfig) -> torch.optim.Optimizer:
+    """What moves the weights of a run."""
+    return torch.optim.AdamW(encoders.parameters(), lr=config.rate, weight_decay=0.01, fused=True)
+
+
+def watched_and_trained_on(
+    config: TrainConfig, folder: Path, *, workers: int
+) -> tuple[list[dict[str, StreamRows]], list[dict[str, StreamRows]]]:
+    """A run's generated scenes: those that progress is watched on, and those to train on."""
+    watched, scenes = (
+        make_scenes(
+            folder / "scenes", range(first, first + num), duration_s=length_s, workers=workers
+        )
+        for first, num, length_s in (
+            (FIRST_WATCHED_SEED, config.num_validation, WATCHED_S),
+            (0, config.num_scenes, config.scene_s),
+        )
+    )
+    return watched, scenes
+
+
+def set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
+    """The learning rate of a step: a short rise, then half a cosine down."""
+    share = step / config.steps
+    rate = config.rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def step_loss(
+    encoders: Encoders,
+    chosen: list[dict[str, StreamRows]],
+    config: TrainConfig,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """The loss of one batch of scenes, and of it what the embeddings forget, unweighted."""
+    batch = draw_batch(
+        [
+            varied(scene, rng, stretch=config.stretch, share=config.stretched_share)
+            for scene in chosen
+        ],
+        rng,
+        crop_hops=config.crop_hops,
+        context_hops=CONTEXT_HOPS,
+        longest_shift_hops=config.longest_shift_hops,
+    )
+    tensors = to_tensors(batch, device, rng, noise=config.row_noise, columns=config.column_spread)
+    embeddings = encoders.embed(tensors)
+    lost = torch.stack(
+        [
+            forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.encoder(slot).reconstruct(e))
+            for slot, e in embeddings.items()
+        ]
+    ).sum()
+    loss = config.forgetting_weight * lost
+    if config.correspondence_weight > 0:
+        losses = pair_losses(embeddings, batch, max_lag=config.longest_lag_hops, device=device)
+        found = correspondence(losses, stills_weight=config.stills_weight)
+        loss = loss + config.correspondence_weight * found
+    return loss, lost
+
+
+def descend(encoders: Encoders, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of the weights down the loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
+    optimiser.step()
+
+
 def train(
     config: TrainConfig,
     folder: Path,
@@ -308,9 +379,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     encoders = Encoders().to(device)
-    optimiser = torch.optim.AdamW(
-        encoders.parameters(), lr=config.rate, weight_decay=0.01, fused=True
-    )
+    optimiser = optimiser_of(encoders, config)
     names = present_recordings(recordings_folder)
     checkpoint, log_file, first_step = folder / "checkpoint.pt", folder / "log.jsonl", 0
     if checkpoint.exists():
@@ -318,59 +387,21 @@ def train(
         say(f"resuming at step {first_step}")
     else:
         log_file.unlink(missing_ok=True)
-    watched, scenes = (
-        make_scenes(
-            folder / "scenes", range(first, first + num), duration_s=length_s, workers=workers
-        )
-        for first, num, length_s in (
-            (FIRST_WATCHED_SEED, config.num_validation, WATCHED_S),
-            (0, config.num_scenes, config.scene_s),
-        )
-    )
+    watched, scenes = watched_and_trained_on(config, folder, workers=workers)
     recordings = read_recordings(recordings_folder, seed=config.seed)
     say(f"{len(scenes)} generated scenes, {len(recordings)} real recordings")
     ceiling = math.log((1 + NUM_WRONG) * (2 * config.longest_lag_hops + 1))
     started, commit = time.monotonic(), current_commit()
     for step in range(first_step, config.steps):
-        share = step / config.steps
-        rate = config.rate * min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(optimiser, config, step)
         rng = np.random.default_rng([config.seed, step])
         torch.manual_seed(int(rng.integers(2**31)))  # of dropout: a resumed run goes on alike
         picked = rng.choice(len(scenes), config.scenes_per_step, replace=False)
         chosen = [scenes[index] for index in picked]
         if recordings and rng.random() < config.recordings_per_step:
             chosen[0] = draw_scene(recordings[rng.integers(len(recordings))], rng)
-        batch = draw_batch(
-            [
-                varied(scene, rng, stretch=config.stretch, share=config.stretched_share)
-                for scene in chosen
-            ],
-            rng,
-            crop_hops=config.crop_hops,
-            context_hops=CONTEXT_HOPS,
-            longest_shift_hops=config.longest_shift_hops,
-        )
-        tensors = to_tensors(
-            batch, device, rng, noise=config.row_noise, columns=config.column_spread
-        )
-        embeddings = encoders.embed(tensors)
-        lost = torch.stack(
-            [
-                forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.encoder(slot).reconstruct(e))
-                for slot, e in embeddings.items()
-            ]
-        ).sum()
-        loss = config.forgetting_weight * lost
-        if config.correspondence_weight > 0:
-            losses = pair_losses(embeddings, batch, max_lag=config.longest_lag_hops, device=device)
-            found = correspondence(losses, stills_weight=config.stills_weight)
-            loss = loss + config.correspondence_weight * found
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
-        optimiser.step()
+        loss, lost = step_loss(encoders, chosen, config, rng, device)
+        descend(encoders, optimiser, loss)
         progress((step + 1) / config.steps, loss.item())
         if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == config.steps:
             results = validate(encoders, watched, device)
