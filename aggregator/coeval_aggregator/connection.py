@@ -19,7 +19,7 @@ from coeval.broker_address import PASSWORD_VARIABLE, BrokerAddress
 from coeval.errors import BadBlock, BadConfig
 from coeval.evidence_wire import TimeReply, decode_request, encode_reply
 from coeval.prompt_socket import acknowledge_at_once, send_at_once
-from coeval.topics import AGGREGATOR, Topics
+from coeval.topics import AGGREGATOR, Topics, told_by_nodes
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.store.records import Ack
 
@@ -129,8 +129,7 @@ class Connection:
         root = f"{self._prefix}/{self._session}"
         request = f"/time/{AGGREGATOR}/request"
         # A request comes at QoS 0: it must not wait behind blocks that a store does not take.
-        wanted = [(f"{root}/state/#", 1), (f"{root}/bin/+/+", 1), (f"{root}/time/+/evidence", 1)]
-        wanted.append((root + request, 0))
+        wanted = [*((topic, 1) for topic in told_by_nodes(root)), (root + request, 0)]
 
         def on_connect(client: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
             if reason.is_failure:

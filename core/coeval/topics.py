@@ -71,6 +71,15 @@ def check_node_id(value: str) -> str:
     return check_id(value, what="id")
 
 
+def told_by_nodes(root: str) -> tuple[str, str, str]:
+    """Filters of what nodes tell an aggregator: states and descriptors, blocks, evidence.
+
+    Args:
+        root: what the topics of a session begin with, or of all with `+` in the session's place.
+    """
+    return f"{root}/state/#", f"{root}/bin/+/+", f"{root}/time/+/evidence"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """What a received topic is about."""
@@ -159,19 +168,9 @@ class Topics:
         return "/".join((self.root, "event", kind, *levels))
 
     @property
-    def all_states(self) -> str:
-        """Filter of every state and descriptor."""
-        return f"{self.root}/state/#"
-
-    @property
     def all_blocks(self) -> str:
         """Filter of every block."""
         return f"{self.root}/bin/+/+"
-
-    @property
-    def all_evidence(self) -> str:
-        """Filter of every node's evidence."""
-        return f"{self.root}/time/+/evidence"
 
     def parse(self, topic: str) -> Address | None:
         """What a topic of this session is about; None where it is none of ours."""

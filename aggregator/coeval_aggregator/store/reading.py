@@ -10,8 +10,8 @@ import numpy as np
 from coeval.samples import FloatArray, IntArray
 from coeval_aggregator.store.clock_history import ClockHistory, Estimate
 from coeval_aggregator.store.database import Database, Row
+from coeval_aggregator.store.schema import CLOCKS
 
-EVIDENCE_A_PAGE = 1000
 BLOCKS_A_PAGE = 5000
 MARGIN_NS = 600 * 10**9
 """Estimates made so much earlier or later may be the surest."""
@@ -240,21 +240,7 @@ class Reader:
             to_ns: of the timeline, exclusive.
             limit: at most so many.
         """
-        columns = (
-            "node",
-            "t_ref_ns",
-            "boot",
-            "stated_utc_ns",
-            "status",
-            "covers_from_ns",
-            "offset_ns",
-            "skew_ppb",
-            "var_offset_ns2",
-            "cov_offset_skew",
-            "var_skew_ppb2",
-            "jumps",
-            "evidence",
-        )
+        columns = [name for name in CLOCKS if name != "timeline_id"]
         of_node = "" if node is None else "AND node = ? "
         values = (timeline.id, from_ns, to_ns, *(() if node is None else (node,)), limit)
         rows = self._database.fetch(

@@ -10,6 +10,37 @@ from collections.abc import Mapping, Sequence
 from coeval_aggregator.store.database import Database
 from coeval_aggregator.store.errors import StoreUnusable
 
+BLOCKS = ("run_id", "t0_node_ns", "seq", "num_rows", "received_utc_ns", "embeddings")
+EVIDENCE = ("session_id", "node", "boot", "digest", "received_utc_ns", "payload")
+CLOCKS = (
+    "timeline_id",
+    "node",
+    "t_ref_ns",
+    "boot",
+    "stated_utc_ns",
+    "status",
+    "covers_from_ns",
+    "offset_ns",
+    "skew_ppb",
+    "var_offset_ns2",
+    "cov_offset_skew",
+    "var_skew_ppb2",
+    "jumps",
+    "evidence",
+)
+TICKS = ("timeline_id", "t_ref_ns", "told_utc_ns", "anomaly", "payload")
+EVENTS = (
+    "session_id",
+    "told_utc_ns",
+    "kind",
+    "node",
+    "stream",
+    "timeline_id",
+    "t_ref_ns",
+    "payload",
+)
+"""Columns as they are written."""
+
 VERSION_1 = (
     "CREATE TABLE sessions (id {serial}, name TEXT NOT NULL UNIQUE, began_utc_ns BIGINT NOT NULL)",
     # A run of a stream: one stream of one run of its node. Numbers and times count within it.

@@ -21,37 +21,15 @@ from coeval_aggregator.store.records import (
     TickRecord,
     Timeline,
 )
-from coeval_aggregator.store.schema import bring_up_to_date
+from coeval_aggregator.store.schema import (
+    BLOCKS,
+    CLOCKS,
+    EVENTS,
+    EVIDENCE,
+    TICKS,
+    bring_up_to_date,
+)
 
-BLOCKS = ("run_id", "t0_node_ns", "seq", "num_rows", "received_utc_ns", "embeddings")
-EVIDENCE = ("session_id", "node", "boot", "digest", "received_utc_ns", "payload")
-CLOCKS = (
-    "timeline_id",
-    "node",
-    "t_ref_ns",
-    "boot",
-    "stated_utc_ns",
-    "status",
-    "covers_from_ns",
-    "offset_ns",
-    "skew_ppb",
-    "var_offset_ns2",
-    "cov_offset_skew",
-    "var_skew_ppb2",
-    "jumps",
-    "evidence",
-)
-TICKS = ("timeline_id", "t_ref_ns", "told_utc_ns", "anomaly", "payload")
-EVENTS = (
-    "session_id",
-    "told_utc_ns",
-    "kind",
-    "node",
-    "stream",
-    "timeline_id",
-    "t_ref_ns",
-    "payload",
-)
 DIGEST_BYTES = 16
 
 

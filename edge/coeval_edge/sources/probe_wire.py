@@ -179,7 +179,6 @@ class Status:
 
 Record = Hello | Pulse | Edge | Motion | Status
 
-INSTANT = struct.Struct("<QIIH")
 HELLO = struct.Struct("<B3B8sI8sBBHB")
 PULSE = struct.Struct("<QBBIiiH")
 EDGE = struct.Struct("<BBQIIH")
