@@ -7,13 +7,13 @@ is no reason to run something else.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Collection
 from pathlib import Path
 
 from coeval import __version__
-from coeval.errors import BadBlock, BadConfig
+from coeval.errors import BadBlock
 from coeval.model_wire import SetNotice, decode_notice, encode_notice
+from coeval_edge.folders import make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,7 @@ class ModelStore:
             BadConfig: it cannot be made or written.
         """
         self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise BadConfig(f"model_folder {folder}: cannot be made: {exc.strerror}") from exc
-        if not os.access(folder, os.W_OK):
-            raise BadConfig(f"model_folder {folder}: cannot be written; choose another folder")
+        make_folder(folder, name="model_folder")
         self._state_file = folder / "current.json"
         self.current: SetNotice | None = None
         """The set that is used; None: the encoders that are installed."""

@@ -17,11 +17,11 @@ from coeval.topics import DEFAULT_PREFIX, Topics
 from coeval_aggregator.store.config import DEFAULT_STORE
 from coeval_aggregator.store.opening import open_reader
 from coeval_edge.encoder import Encoder, shipped_model
+from coeval_edge.folders import make_folder
 from coeval_edge.ship import read_set, ship
 from coeval_training.adapt import Adaptation, adapt
 from coeval_training.adapted_set import adapted_set
 from coeval_training.histories import History, recorded_history, stored_history
-from coeval_training.out_folder import make_out_folder
 
 
 def adapt_encoders(
@@ -84,7 +84,7 @@ def adapt_encoders(
     if found.verdict:
         raise CoevalError(f"nothing was written: {found.verdict}")
     files = adapted_set(found, {m: p.read_bytes() for m, p in paths.items()}, history=history.what)
-    make_out_folder(out)
+    make_folder(out, name="--out")
     for modality, model in files.items():
         (out / f"{modality}.onnx").write_bytes(model)
     made = read_set(out, made=f"coeval adapt on {history.what}")

@@ -22,8 +22,8 @@ from coeval.errors import CoevalError
 from coeval.features import feature_spec
 from coeval.samples import MODALITIES, Modality
 from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS
+from coeval_edge.folders import make_folder
 from coeval_training.checkpoint import read_checkpoint
-from coeval_training.out_folder import make_out_folder
 from coeval_training.precision import Precision, reduced
 from coeval_training.seal import sealed
 from coeval_training.train import Encoders
@@ -79,7 +79,7 @@ def export_all(
     encoders = Encoders()
     encoders.restore(state["encoders"], checkpoint=checkpoint)
     encoders.eval()
-    make_out_folder(folder)
+    make_folder(folder, name="--out")
     provenance = {
         "commit": state.get("commit", "unknown"),
         "config": json.dumps(state["config"], sort_keys=True),

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from coeval_edge.folders import make_folder
 from coeval_training.checkpoint import read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit
 from coeval_training.data import StreamRows
 from coeval_training.material import Material
-from coeval_training.out_folder import make_out_folder
 from coeval_training.own_recordings import OwnRecording, draw_own_scene
 from coeval_training.shipped import read_encoders
 from coeval_training.train import (
@@ -134,7 +134,7 @@ def fine_tune(
         BadCheckpoint: what it keeps is no checkpoint.
         EncoderMismatch: the encoders to begin with cannot be used.
     """
-    make_out_folder(folder)
+    make_folder(folder, name="--out")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoders, began_from = start_of(begin, config.seed)
     encoders.to(device).train()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import coeval_aggregator
+from coeval_edge.folders import make_folder
 from coeval_training.data import FIRST_WATCHED_SEED
 from coeval_training.fusion_calibrate import calm_scores, rates_of
 from coeval_training.fusion_card import write_fusion_card
@@ -17,7 +18,6 @@ from coeval_training.fusion_data import Embedder
 from coeval_training.fusion_export import export_fusion
 from coeval_training.fusion_train import FusionConfig, borrowed_scenes
 from coeval_training.fusion_train import train_fusion as run_training
-from coeval_training.out_folder import make_out_folder
 from coeval_training.train import WATCHED_S, TrainConfig
 
 DEFAULTS = FusionConfig()
@@ -53,7 +53,7 @@ def train_fusion(
     if recordings is None and Path("../shared/recordings").is_dir():
         recordings = Path("../shared/recordings")
     folder = models or Path(coeval_aggregator.__path__[0]) / "models"
-    make_out_folder(folder)
+    make_folder(folder, name="--out")
     embedder = Embedder()
     columns = (TextColumn("fusion"), BarColumn(), "{task.percentage:>3.0f}%", TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:

@@ -24,6 +24,7 @@ from coeval.fusion_input import TickInputs
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES, Modality
 from coeval.time import NS_PER_S
+from coeval_edge.folders import make_folder
 from coeval_edge.recording import open_recording, read_samples
 from coeval_training.commit import current_commit
 from coeval_training.data import SLOTS, StreamRows, make_scenes
@@ -46,7 +47,6 @@ from coeval_training.fusion_scenes import (
     stream_rows,
 )
 from coeval_training.material import present_recordings
-from coeval_training.out_folder import make_out_folder
 from coeval_training.train import TrainConfig
 
 LEAST_RECORDED_HOPS = 500
@@ -376,7 +376,7 @@ def train_fusion(
         BadConfig: the folder cannot be written.
         BadRecording: a recording cannot be read.
     """
-    make_out_folder(folder)
+    make_folder(folder, name="--out")
     about = {
         "config": asdict(config),
         "encoders": embedder.sha256,

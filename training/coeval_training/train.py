@@ -22,6 +22,7 @@ from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES
 from coeval.time import NS_PER_S
 from coeval_edge.encoder import CONTEXT_HOPS
+from coeval_edge.folders import make_folder
 from coeval_training.augment import disturbed, varied
 from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit
@@ -36,7 +37,6 @@ from coeval_training.data import (
 from coeval_training.losses import forgetting, highpass, lag_loss, lag_scores, spectrum
 from coeval_training.material import draw_scene, present_recordings, read_recordings
 from coeval_training.model import ATTENTION_HOPS, Encoder
-from coeval_training.out_folder import make_out_folder
 
 PAIRS = tuple(itertools.combinations(SLOTS, 2))
 STEPS_PER_CHECKPOINT = 200
@@ -375,7 +375,7 @@ def train(
         BadCheckpoint: what it keeps is no checkpoint.
         BadRecording: a recording cannot be read.
     """
-    make_out_folder(folder)
+    make_folder(folder, name="--out")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     encoders = Encoders().to(device)

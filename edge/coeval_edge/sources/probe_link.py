@@ -12,11 +12,10 @@ import select
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
 
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
-from coeval_edge.sources.errors import SourceLost, SourceUnfit, named
+from coeval_edge.sources.errors import SourceLost, SourceUnfit
 from coeval_edge.sources.probe_wire import (
     HEAD,
     STATUS,
@@ -32,7 +31,7 @@ from coeval_edge.sources.probe_wire import (
 )
 from coeval_edge.sources.pulse_stamps import PulseLine, PulseStamps
 from coeval_edge.sources.sample_clock import SampleClock
-from coeval_edge.sources.serial_port import ADAPTER_NS, ADVICE, BITS_PER_BYTE
+from coeval_edge.sources.serial_port import ADAPTER_NS, BITS_PER_BYTE, open_port
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ class ProbePort:
         """
         try:
             import cobs  # noqa: F401  said at once, not at the first frame
-            import serial
+            import serial  # noqa: F401
         except ImportError as exc:
             raise SourceUnfit(
                 "a probe needs pyserial and cobs; install them with: pip install 'coeval[probe]'"
@@ -122,10 +121,7 @@ class ProbePort:
         self._name, self._clock_ns = port, clock_ns
         self._num_strange = 0
         self._heard_ns = clock_ns()
-        try:
-            self._serial: Any = serial.Serial(port, baud, timeout=0, exclusive=True)
-        except OSError as exc:  # pyserial's own error is one
-            raise named(exc, doing=f"open {port}", advice=ADVICE, is_opening=True) from exc
+        self._serial = open_port(port, baud)
 
     def read(self, timeout_s: float) -> list[tuple[Record, NodeNs]]:
         """Records that arrive within `timeout_s`, with when their last byte did, as soon as there

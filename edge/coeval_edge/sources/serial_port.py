@@ -4,6 +4,7 @@ import math
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from coeval.errors import BadConfig
 from coeval.recognition import Recognition
@@ -39,6 +40,24 @@ ADVICE = {
 }
 
 
+def open_port(port: str, baud: int) -> Any:
+    """Open a port for oneself alone, to be read without waiting: pyserial's `Serial`.
+
+    Raises:
+        SourceUnusable: one of its kinds, with what to do.
+    """
+    try:
+        import serial
+    except ImportError as exc:
+        raise SourceUnfit(
+            "serial ports need pyserial; install it with: pip install 'coeval[serial]'"
+        ) from exc
+    try:
+        return serial.Serial(port, baud, timeout=0, exclusive=True)
+    except OSError as exc:  # pyserial's own error is one
+        raise named(exc, doing=f"open {port}", advice=ADVICE, is_opening=True) from exc
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialConfig:
     """A serial port whose device prints lines."""
@@ -68,12 +87,6 @@ class SerialLines:
         Raises:
             SourceUnusable: one of its kinds, with what to do.
         """
-        try:
-            import serial
-        except ImportError as exc:
-            raise SourceUnfit(
-                "serial ports need pyserial; install it with: pip install 'coeval[serial]'"
-            ) from exc
         self.byte_ns = BITS_PER_BYTE * NS_PER_S / baud
         """Time of one byte on the wire."""
         self.num_bytes = 0
@@ -83,10 +96,7 @@ class SerialLines:
         self._num_watched = self._num_odd = 0
         self._name, self._clock_ns = port, clock_ns
         self._splitter = LineSplitter()
-        try:
-            self._port = serial.Serial(port, baud, timeout=0, exclusive=True)
-        except OSError as exc:  # pyserial's own error is one
-            raise named(exc, doing=f"open {port}", advice=ADVICE, is_opening=True) from exc
+        self._port = open_port(port, baud)
 
     def read(self, timeout_s: float) -> list[tuple[str, int]]:
         """The lines that arrive within `timeout_s`, as soon as there is any, without their ends.

@@ -1,0 +1,24 @@
+"""Folders to write to, made early: what is to land there has a place, or it is said at once."""
+
+import os
+from pathlib import Path
+
+from coeval.errors import BadConfig
+
+
+def make_folder(folder: Path, *, name: str) -> None:
+    """Make a folder where it is not there yet.
+
+    Args:
+        folder: the folder.
+        name: the key or option that names it, for messages.
+
+    Raises:
+        BadConfig: it cannot be made, or not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise BadConfig(f"{name} {folder}: cannot be made: {exc.strerror}") from exc
+    if not os.access(folder, os.W_OK):
+        raise BadConfig(f"{name} {folder}: cannot be written; choose another folder")
