@@ -17,7 +17,8 @@ from coeval.wire import decode_block
 from coeval_edge.time_exchange import TimeExchange
 from coeval_lab.broker import start_broker
 
-from .test_end_to_end import Running, aggregating, make_node, wait_until, watching
+from .staging import wait_until
+from .test_end_to_end import Running, aggregating, make_node, watching
 from .test_end_to_end import recording as recording  # a fixture
 
 pytestmark = pytest.mark.broker

@@ -1,10 +1,9 @@
 """Nodes, a real broker and an aggregator, together."""
 
-import csv
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,14 @@ from coeval_edge.node import Node, NodeReport
 from coeval_edge.sources.file_tail import FileTailConfig
 from coeval_edge.sources.mqtt_topic import MqttTopicConfig
 from coeval_edge.time_exchange import TimeExchange, raw_monotonic_ns
-from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, free_port, start_broker
+from coeval_lab.broker import Kind, RunningBroker, free_port, start_broker
+
+from .staging import LENGTH_S, PATIENCE_S, at_work, wait_until, write_bumps
+from .staging import kind as kind  # a fixture
 
 pytestmark = pytest.mark.broker
 
-PATIENCE_S = 30.0
 NO_STORE = StoreConfig(url="none")
-LENGTH_S = 60
 
 
 class FirstColumns:
@@ -54,48 +54,11 @@ def load_fake(_modality: Modality, _path: Path | None) -> FirstColumns:
     return FirstColumns()
 
 
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    until_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < until_s, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.02)
-
-
-@pytest.fixture(params=["mosquitto", "iotcore"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
-    chosen: Kind = request.param
-    return chosen
-
-
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sensors that felt the same bumps, on two nodes with right clocks."""
     root = tmp_path_factory.mktemp("bumps")
-    rng = np.random.default_rng(7)
-    t_s = np.arange(0, LENGTH_S, 0.01)
-    bumps = np.zeros((3, len(t_s)))
-    for at_s in np.cumsum(rng.exponential(0.7, 200)):
-        shape = np.exp(-0.5 * ((t_s - at_s) / rng.uniform(0.03, 0.2)) ** 2)
-        bumps += rng.normal(0, 2, 3)[:, None] * shape
-    for name in ("left", "right"):
-        with open(root / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["t", "x", "y", "z"])
-            noisy = bumps + rng.normal(0, 0.05, bumps.shape)
-            for t, values in zip(t_s, noisy.T, strict=True):
-                writer.writerow([f"{t:.2f}", *(f"{value:.4f}" for value in values)])
-    manifest = {
-        "format": "coeval-recording/1",
-        "name": "bumps",
-        "nodes": {"left": {}, "right": {}},
-        "streams": [
-            {"id": n, "node": n, "modality": "metadata", "file": f"{n}.csv"}
-            for n in ("left", "right")
-        ],
-    }
-    (root / "recording.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_bumps(root, noise=0.05)
     return root
 
 
@@ -140,20 +103,11 @@ def watching(broker: RunningBroker) -> Iterator[Watcher]:
 
 @contextmanager
 def aggregating(broker: RunningBroker, **config: Any) -> Iterator[Aggregator]:
-    aggregator = Aggregator(
-        AggregatorConfig(
-            session="s", broker=broker.url, estimate_s=0.5, **({"store": NO_STORE} | config)
-        )
-    )
-    stop = threading.Event()
-    thread = threading.Thread(target=aggregator.run, args=(stop,))
-    thread.start()
-    try:
-        wait_until(lambda: aggregator.is_connected, "the aggregator to subscribe")
+    given = {"store": NO_STORE} | config
+    with at_work(
+        AggregatorConfig(session="s", broker=broker.url, estimate_s=0.5, **given)
+    ) as aggregator:
         yield aggregator
-    finally:
-        stop.set()
-        thread.join()
 
 
 def make_node(broker: RunningBroker, recording: Path, node: str, **options: Any) -> Node:

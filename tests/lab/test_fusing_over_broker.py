@@ -10,7 +10,8 @@ from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.node import Node
 from coeval_lab.broker import start_broker
 
-from .test_end_to_end import Running, aggregating, wait_until, watching
+from .staging import wait_until
+from .test_end_to_end import Running, aggregating, watching
 from .test_end_to_end import recording as recording  # a fixture
 
 pytestmark = [

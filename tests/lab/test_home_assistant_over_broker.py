@@ -14,8 +14,9 @@ from coeval.topics import Topics
 from coeval_aggregator.home_assistant import device_topic
 from coeval_lab.broker import Kind, RunningBroker, start_broker
 
-from .test_end_to_end import PATIENCE_S, Running, aggregating, make_node, wait_until
-from .test_end_to_end import kind as kind  # fixtures
+from .staging import PATIENCE_S, wait_until
+from .staging import kind as kind  # fixtures
+from .test_end_to_end import Running, aggregating, make_node
 from .test_end_to_end import recording as recording
 
 pytestmark = pytest.mark.broker

@@ -1,15 +1,12 @@
 """Encoders that go to a session's nodes: a real broker, real nodes, and an aggregator."""
 
-import csv
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
@@ -24,56 +21,20 @@ from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
 from coeval_edge.node import Node
 from coeval_edge.ship import EncoderSet, check_source, read_set, ship, withdraw
-from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, free_port, start_broker
+from coeval_lab.broker import Kind, RunningBroker, free_port, start_broker
 
 from ..edge.encoder_sets import made_set, spoilt
+from .staging import PATIENCE_S, wait_until, write_bumps
+from .staging import kind as kind  # a fixture
 
-PATIENCE_S = 30.0
-LENGTH_S = 60
 TOPICS = Topics(session="s")
-
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    until_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < until_s, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.02)
-
-
-@pytest.fixture(params=["mosquitto", "iotcore"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
-    chosen: Kind = request.param
-    return chosen
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sensors that felt the same bumps, on two nodes with right clocks."""
     root = tmp_path_factory.mktemp("bumps")
-    rng = np.random.default_rng(7)
-    t_s = np.arange(0, LENGTH_S, 0.01)
-    bumps = np.zeros((3, len(t_s)))
-    for at_s in np.cumsum(rng.exponential(0.7, 200)):
-        shape = np.exp(-0.5 * ((t_s - at_s) / rng.uniform(0.03, 0.2)) ** 2)
-        bumps += rng.normal(0, 2, 3)[:, None] * shape
-    for name in ("left", "right"):
-        with open(root / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["t", "x", "y", "z"])
-            for t, values in zip(t_s, bumps.T, strict=True):
-                writer.writerow([f"{t:.2f}", *(f"{value:.4f}" for value in values)])
-    manifest = {
-        "format": "coeval-recording/1",
-        "name": "bumps",
-        "nodes": {"left": {}, "right": {}},
-        "streams": [
-            {"id": n, "node": n, "modality": "metadata", "file": f"{n}.csv"}
-            for n in ("left", "right")
-        ],
-    }
-    (root / "recording.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_bumps(root, noise=0.0)
     return root
 
 

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,16 @@ from coeval_aggregator.store.opening import open_store
 from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, start_broker
 from coeval_lab.postgres import find_postgres, start_postgres
 
+from . import staging
+from .staging import at_work
+from .staging import kind as kind  # a fixture
+
 pytestmark = pytest.mark.broker
 
 PATIENCE_S = 40.0
 ROWS = 10
 
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    until_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < until_s, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.02)
+wait_until = partial(staging.wait_until, patience_s=PATIENCE_S)
 
 
 def block(seq: int, *, boot_id: int = 1) -> bytes:
@@ -101,16 +100,9 @@ def aggregating(
     broker: RunningBroker, url: str, session: str = "s", **bounds: int
 ) -> Iterator[Aggregator]:
     store = StoreConfig(url=url, **bounds)
-    aggregator = Aggregator(AggregatorConfig(session=session, broker=broker.url, store=store))
-    stop = threading.Event()
-    thread = threading.Thread(target=aggregator.run, args=(stop,))
-    thread.start()
-    try:
-        wait_until(lambda: aggregator.is_connected, "the aggregator to subscribe")
+    config = AggregatorConfig(session=session, broker=broker.url, store=store)
+    with at_work(config, patience_s=PATIENCE_S) as aggregator:
         yield aggregator
-    finally:
-        stop.set()
-        thread.join()
 
 
 def stored(url: str, session: str = "s") -> list[int]:
@@ -123,14 +115,6 @@ def stored(url: str, session: str = "s") -> list[int]:
     )
     store.close()
     return [row[0] for row in rows]
-
-
-@pytest.fixture(params=["mosquitto", "iotcore"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    if request.param == "mosquitto" and find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
-    chosen: Kind = request.param
-    return chosen
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from coeval.topics import Topics
 from coeval_aggregator import view_command
 from coeval_lab.broker import find_mosquitto, free_port, start_broker
 
-from .test_end_to_end import wait_until
+from .staging import wait_until
 
 pytestmark = pytest.mark.broker
 
