@@ -93,6 +93,7 @@ class ClockHistory:
         )
         table = [[getattr(each, name) for name in columns] for each in self._estimates]
         self._columns = dict(zip(columns, np.array(table, np.float64).T, strict=True))
+        self._lines = Lines(self._estimates)
 
     def to_node(self, t_ref_ns: IntArray) -> Placed:
         """What the clock read at instants of the timeline, shape (n,), increasing."""
@@ -101,10 +102,7 @@ class ClockHistory:
         # Counted from 0, so that an instant's place does not depend on what else is asked for.
         knots, which = np.unique(t_ref_ns // KNOT_NS, return_inverse=True)
         chosen, variance = self._surest((knots + 0.5) * KNOT_NS)
-        offset_ns = np.empty(len(t_ref_ns), np.int64)
-        for index in np.unique(chosen):
-            here = chosen[which] == index
-            offset_ns[here] = offset_at(self._estimates[index], t_ref_ns[here])
+        offset_ns = self._lines.offset_at(t_ref_ns, chosen[which])
         return Placed(t_ns=t_ref_ns + offset_ns, sigma_ns=np.sqrt(variance)[which])
 
     def to_ref(self, t_node_ns: IntArray) -> Placed:
@@ -143,14 +141,28 @@ class ClockHistory:
         return candidates[each, best], variance[each, best]
 
 
-def offset_at(estimate: Estimate, t_ref_ns: IntArray) -> IntArray:
-    """Offset at instants in whole ns (node − reference; positive: fast), steps included."""
-    drift = estimate.skew_ppb * 1e-9 * (t_ref_ns - estimate.t_ref_ns)
-    stepped = sum(
-        (delta_ns * (t_ref_ns >= at_ns) for at_ns, delta_ns in estimate.jumps),
-        np.zeros(len(t_ref_ns)),
-    )
-    whole = round(estimate.offset_ns)
-    rest = estimate.offset_ns - whole
-    offsets: IntArray = whole + np.rint(drift + stepped + rest).astype(np.int64)
-    return offsets
+class Lines:
+    """The lines of many estimates, with their steps."""
+
+    def __init__(self, estimates: Sequence[Estimate]) -> None:
+        self._t_ref_ns = np.array([each.t_ref_ns for each in estimates], np.int64)
+        self._skew = np.array([each.skew_ppb for each in estimates]) * 1e-9
+        self._whole_ns = np.array([round(each.offset_ns) for each in estimates], np.int64)
+        offset_ns = np.array([each.offset_ns for each in estimates])
+        self._rest_ns = offset_ns - self._whole_ns
+        self._steps = {k: each.jumps for k, each in enumerate(estimates) if each.jumps}
+
+    def offset_at(self, t_ref_ns: IntArray, which: IntArray) -> IntArray:
+        """Offset in whole ns (node − reference; positive: fast), steps included.
+
+        Args:
+            t_ref_ns: instants, shape (n,).
+            which: the estimate to place each by, shape (n,).
+        """
+        moved_ns = self._skew[which] * (t_ref_ns - self._t_ref_ns[which]) + self._rest_ns[which]
+        for index in self._steps.keys() & set(np.unique(which).tolist()):
+            here = which == index
+            for at_ns, delta_ns in self._steps[index]:
+                moved_ns[here] += delta_ns * (t_ref_ns[here] >= at_ns)
+        offsets: IntArray = self._whole_ns[which] + np.rint(moved_ns).astype(np.int64)
+        return offsets

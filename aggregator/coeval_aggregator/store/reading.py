@@ -16,6 +16,11 @@ BLOCKS_A_PAGE = 5000
 MARGIN_NS = 600 * 10**9
 """Estimates made so much earlier or later may be the surest."""
 THIN_NS = 10 * 10**9
+ESTIMATE = (
+    "t_ref_ns, covers_from_ns, offset_ns, skew_ppb, var_offset_ns2, cov_offset_skew, "
+    "var_skew_ppb2, jumps"
+)
+"""Columns that `estimate_of` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,23 +209,18 @@ class Reader:
             return ClockHistory((), is_reference=True)
         known = "timeline_id = ? AND node = ? AND boot = ? AND offset_ns IS NOT NULL"
         key: tuple[object, ...] = (timeline.id, node, boot)
-        rows: list[Row] = []
-        if from_ns is not None and to_ns is not None:
-            rows = self._estimates(
-                f"{known} AND t_ref_ns >= ? AND t_ref_ns <= ? ORDER BY t_ref_ns",
-                (*key, from_ns - MARGIN_NS, to_ns + MARGIN_NS),
-            )
+        if from_ns is None or to_ns is None:
+            rows = self._thinned(known, key)
+        else:
+            near = (*key, from_ns - MARGIN_NS, to_ns + MARGIN_NS)
+            rows = self._thinned(f"{known} AND t_ref_ns >= ? AND t_ref_ns <= ?", near)
             if not rows:  # the nearest ones, far away: their intervals have grown
                 rows = self._estimates(
                     f"{known} AND t_ref_ns < ? ORDER BY t_ref_ns DESC LIMIT 1", (*key, from_ns)
                 ) + self._estimates(
                     f"{known} AND t_ref_ns > ? ORDER BY t_ref_ns LIMIT 1", (*key, to_ns)
                 )
-        else:
-            rows = self._estimates(f"{known} ORDER BY t_ref_ns", key)
-        # Estimates come every few seconds and differ little: one in ten seconds will do.
-        thinned = {row[0] // THIN_NS: row for row in rows}.values()
-        return ClockHistory([estimate_of(row) for row in thinned]) if rows else None
+        return ClockHistory([estimate_of(row) for row in rows]) if rows else None
 
     def clock_rows(
         self,
@@ -335,12 +335,18 @@ class Reader:
             for (payload,) in rows:
                 yield node, boot, bytes(payload)
 
-    def _estimates(self, where: str, values: Sequence[object]) -> list[Row]:
+    def _thinned(self, where: str, values: Sequence[object]) -> list[Row]:
+        """Estimates come every few seconds and differ little: the last of ten seconds will do."""
+        following = "LEAD(t_ref_ns) OVER (ORDER BY t_ref_ns)"
         return self._database.fetch(
-            "SELECT t_ref_ns, covers_from_ns, offset_ns, skew_ppb, var_offset_ns2, "
-            f"cov_offset_skew, var_skew_ppb2, jumps FROM clocks WHERE {where}",
+            f"SELECT {ESTIMATE} FROM (SELECT {ESTIMATE}, {following} AS next_ns FROM clocks "
+            f"WHERE {where}) AS near WHERE next_ns IS NULL "
+            f"OR next_ns / {THIN_NS} <> t_ref_ns / {THIN_NS} ORDER BY t_ref_ns",
             values,
         )
+
+    def _estimates(self, where: str, values: Sequence[object]) -> list[Row]:
+        return self._database.fetch(f"SELECT {ESTIMATE} FROM clocks WHERE {where}", values)
 
 
 def estimate_of(row: Row) -> Estimate:

@@ -64,6 +64,26 @@ def test_a_later_estimate_places_what_was_stored_before(store: Store) -> None:
     assert asked.hops("wrist/mic", 10.0) == [289]
 
 
+def test_of_the_estimates_of_ten_seconds_the_last_places(store: Store) -> None:
+    asked = Asked(store)
+    # Those of 31 to 37 s are surer than that of 20 s, and the first of them is the surest.
+    made = {31: 1e6, 34: 2e6, 37: 3e6}
+    store.write(
+        [
+            kept(replace(clock(t_s * NS_PER_S, offset_ns=t_s * 1e9), var_offset_ns2=variance))
+            for t_s, variance in made.items()
+        ]
+    )
+    history = asked.reader.history(asked.timeline, node="wrist", boot="0" * 15 + "1")
+    assert history is not None
+    assert history.to_node(np.array([20 * NS_PER_S])).t_ns // NS_PER_S == 56
+    within = asked.reader.history(
+        asked.timeline, node="wrist", boot="0" * 15 + "1", from_ns=0, to_ns=10
+    )
+    assert within is not None
+    assert within.to_node(np.array([20 * NS_PER_S])).t_ns // NS_PER_S == 56
+
+
 def test_a_stream_without_a_clock_has_no_row_instead_of_a_guess(store: Store) -> None:
     asked = Asked(store)
     store.write([kept(block(0, node="roof"))])
