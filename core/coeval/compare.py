@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.hops import HOP_NS
+from coeval.instants import instants_surface
 from coeval.lag import STEPS_PER_HOP, DenseStream, densify, window_scores
 from coeval.line import LagGrid, LineFit, LineSearch, Surface, fit_peak, search_lines, spread_of
 from coeval.shown import shown_by
@@ -187,9 +188,11 @@ def compare_nodes(
             if raw is not None:
                 raw_surfaces.append(replace(raw, scores=raw.scores * usable))
                 compared.append(f"{a.stream}~{b.stream}")
-        if seen is not None:
-            raw_surfaces.append(replace(seen, scores=seen.scores * usable))
-            compared.append(f"{a.stream}~{b.stream}")
+        triggered = instant_scores(a, b, grid)
+        for raw in (seen, triggered):
+            if raw is not None:
+                raw_surfaces.append(replace(raw, scores=raw.scores * usable))
+                compared.append(f"{a.stream}~{b.stream}")
     if not surfaces and not raw_surfaces:
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
@@ -215,7 +218,7 @@ def compare_nodes(
             node_latency(second, is_spoken=bool(spoken)),
         ),
         delay_ns=delay_between(first, second),
-        streams=tuple(compared),
+        streams=tuple(dict.fromkeys(compared)),
         start_ns=float(start_a),
         stop_ns=float(end_a),
         second_span_ns=(float(start_b), float(end_b)),
@@ -259,6 +262,13 @@ def still_scores(a: StreamTrack, b: StreamTrack, grid: LagGrid) -> Surface | Non
     if shown is None:
         return None
     return stills_surface(stills, shown, grid, stills_first=a.stills is not None)
+
+
+def instant_scores(a: StreamTrack, b: StreamTrack, grid: LagGrid) -> Surface | None:
+    """Scores of when two slow streams were sampled; None where either is not slow."""
+    if a.instants is None or b.instants is None:
+        return None
+    return instants_surface(a.instants, b.instants, grid)
 
 
 def delay_between(first: Sequence[StreamTrack], second: Sequence[StreamTrack]) -> float:

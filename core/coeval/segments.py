@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from coeval.hops import HOP_NS, Hops
-from coeval.samples import AudioBlock
+from coeval.instants import instants_of
+from coeval.samples import AudioBlock, IntArray
 from coeval.signals import SignalTrack
 from coeval.speech import STEP_NS, SpeechActivity, TextSpans
 from coeval.time import NS_PER_S, NodeNs
@@ -40,6 +41,9 @@ def cut_tracks(
             signals = None if track.signals is None else cut_signals(track.signals, t_node_ns)[k]
             speech = None if track.speech is None else cut_speech(track.speech, t_node_ns)[k]
             spans = None if track.spans is None else cut_spans(track.spans, t_node_ns)[k]
+            instants = (
+                None if track.instants is None else cut_instants(track.instants, t_node_ns)[k]
+            )
             part = replace(
                 track,
                 node=name,
@@ -47,6 +51,7 @@ def cut_tracks(
                 signals=signals,
                 speech=speech,
                 spans=spans,
+                instants=instants,
                 waveform=[block for pair in sounds if (block := pair[k]) is not None],
                 stills=None,  # half a recording's stills say too little
                 rows=(),
@@ -100,6 +105,12 @@ def cut_speech(
     before = replace(speech, values=speech.values[:k])
     after = SpeechActivity(first=speech.first + k, values=speech.values[k:])
     return (before if k else None, after if k < len(speech.values) else None)
+
+
+def cut_instants(instants: IntArray, t_node_ns: int) -> tuple[IntArray | None, IntArray | None]:
+    """Instants before and after one; None where they are too few to compare."""
+    is_before = instants < t_node_ns
+    return instants_of(instants[is_before]), instants_of(instants[~is_before])
 
 
 def cut_spans(spans: TextSpans, t_node_ns: int) -> tuple[TextSpans | None, TextSpans | None]:

@@ -331,12 +331,16 @@ def believed_share(scores: Scores, grid: LagGrid) -> float:
     A likelihood gained by chance exceeds x nats with probability e⁻ˣ, so the best of L lags reaches
     about ln L; where lags far from the best reach higher, all are to be scaled down.
     """
+    by_chance = math.log(len(scores))
+    return min(1.0, by_chance / max(highest_elsewhere(scores, grid), by_chance))
+
+
+def highest_elsewhere(scores: Scores, grid: LagGrid) -> float:
+    """The highest score that is no side lobe of the highest; 0 where there is none."""
     best = int(scores.argmax())
     near = round(RIVAL_DISTANCE_S * NS_PER_S / grid.step_ns)
     elsewhere = np.concatenate([scores[: max(best - near, 0)], scores[best + near :]])
-    rival = float(elsewhere.max()) if len(elsewhere) else 0.0
-    by_chance = math.log(len(scores))
-    return min(1.0, by_chance / max(rival, by_chance))
+    return float(elsewhere.max()) if len(elsewhere) else 0.0
 
 
 def delayed(scores: Scores, steps: float) -> Scores:

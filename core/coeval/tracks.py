@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from coeval.hops import Hops
 from coeval.relevance import Stretch
-from coeval.samples import AudioBlock, Modality
+from coeval.samples import AudioBlock, IntArray, Modality
 from coeval.signals import SignalTrack
 from coeval.speech import SpeechActivity, TextSpans
 from coeval.still_track import StillTrack
@@ -37,6 +37,8 @@ class StreamTrack:
     """When lines of text begin and end, where the caller has them."""
     irrelevant: Sequence[Stretch] = ()
     """Where it carries nothing, and why."""
+    instants: IntArray | None = None
+    """When it was sampled, where that may have been triggered by what another stream shares."""
 
 
 def node_span(tracks: Sequence[StreamTrack]) -> tuple[int, int]:

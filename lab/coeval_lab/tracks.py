@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coeval.features import Extractor, make_extractor
 from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
+from coeval.instants import instants_of
 from coeval.manifest import StreamSpec
 from coeval.preprocessing import ALL_STEPS, Preprocessing
 from coeval.preprocessing.spikes import SpikeFilter
@@ -132,8 +134,17 @@ def track_from(
         rows=join(rows) if with_rows else (),
         speech=speech_activity(sound) if sound else None,
         spans=text_spans(lines),
+        instants=instants_of(sampled(readings, [*pictures, *lines])),
         irrelevant=watch.finish(),
     )
+
+
+def sampled(
+    readings: Sequence[MetadataBlock], others: Sequence[Frame | TextLine]
+) -> NDArray[np.int64]:
+    """When readings, stills or lines were stamped, ns."""
+    alone = np.array([int(sample.t_node_ns) for sample in others], np.int64)
+    return np.concatenate([*(block.t_node_ns for block in readings), alone])
 
 
 def embed(rows: list[Hops], modality: Modality, *, encoder: Encoder | None = None) -> list[Hops]:

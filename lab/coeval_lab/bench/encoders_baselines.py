@@ -17,6 +17,7 @@ from coeval.compare import (
     LAG_STEP_NS,
     LEAST_OVERLAP_S,
     PairWork,
+    instant_scores,
     overlapping,
     sound_surfaces,
     speech_surfaces,
@@ -187,7 +188,7 @@ def raw_lag(a: StreamTrack, b: StreamTrack) -> Lag | None:
     spans = node_span([a]), node_span([b])
     usable = overlapping(grid, *spans, least_ns=LEAST_OVERLAP_S * NS_PER_S)
     surfaces = [*sound_surfaces([a], [b], grid, usable), *speech_surfaces([a], [b], grid, usable)]
-    found = [still_scores(a, b, grid)]
+    found = [still_scores(a, b, grid), instant_scores(a, b, grid)]
     if a.signals is not None and b.signals is not None:
         found.append(signal_surface(a.signals, b.signals, grid=grid))
     surfaces += [replace(each, scores=each.scores * usable) for each in found if each is not None]
@@ -218,6 +219,7 @@ def has_raw(a: StreamTrack, b: StreamTrack) -> bool:
         or (a.spans is not None and b.speech is not None)
         or a.stills is not None
         or b.stills is not None
+        or (a.instants is not None and b.instants is not None)
     )
 
 
@@ -239,7 +241,16 @@ def syncwise_lag(video: StreamTrack, sensor: StreamTrack) -> Lag | None:
 
 def embeddings_alone(track: StreamTrack) -> StreamTrack:
     """A stream of which only embeddings are known."""
-    return replace(track, signals=None, waveform=(), stills=None, rows=(), speech=None, spans=None)
+    return replace(
+        track,
+        signals=None,
+        waveform=(),
+        stills=None,
+        rows=(),
+        speech=None,
+        spans=None,
+        instants=None,
+    )
 
 
 def embeddings_lag(first: StreamTrack, second: StreamTrack) -> Lag | None:
