@@ -249,7 +249,7 @@ def camera_open(name: str, path: str = "/dev/video0", **keys: Any) -> dict[str, 
     }
 
 
-def camera_read(name: str, count: int, timeout_s: float = 20.0) -> dict[str, Any]:
+def camera_read(name: str, count: int, timeout_s: float = 200.0) -> dict[str, Any]:
     """So many pictures, or what came until the time is over, and what was counted."""
     camera, found = cameras[name][0], []
     end_s = time.monotonic() + timeout_s
