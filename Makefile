@@ -12,7 +12,7 @@ SHELL  := /bin/bash
 help:
 	@echo "make demo        put three replayed nodes with wrong clocks on one timeline, live"
 	@echo "make test        set up and run every check and test"
-	@echo "make bench-NAME  run a benchmark (align, time, table, encoders, probe); BENCH_ARGS='--quick --json' to shorten"
+	@echo "make bench-NAME  run a benchmark (align, time, table, encoders, probe, aggregator, page); BENCH_ARGS='--quick --json' to shorten"
 	@echo "make firmware    build the probe's firmware (build/firmware/probe.uf2) and the image that ships"
 	@echo "make page        build the page that the aggregator serves; make test-page tests it in Chromium"
 	@echo "make models      train the encoders from scratch and export the ONNX files that ship"
@@ -57,6 +57,7 @@ test: $(VENV)/.stamp-torch $(VENV)/.stamp-train $(VENV)/.stamp-dev
 
 bench-%: $(VENV)/.stamp-bench
 	@deploy/apt-install ffmpeg || echo "ffmpeg is absent: peers of bench align that need it fail"
+	@test $* != page || deploy/apt-install mosquitto chromium
 	$(BIN)/coeval bench $* $(BENCH_ARGS)
 
 models: $(VENV)/.stamp-torch $(VENV)/.stamp-train

@@ -21,6 +21,7 @@ BENCHES = {
     "encoders": "coeval_lab.bench.encoders",
     "probe": "coeval_lab.bench.probe",
     "aggregator": "coeval_lab.bench.aggregator",
+    "page": "coeval_lab.bench.page",
 }
 """Each a module with `plan_of`, `run` and `PAGE`."""
 

@@ -1,10 +1,9 @@
 """The page in a real Chromium, beside a real broker and a real aggregator."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -20,26 +19,17 @@ from coeval.wire import Block, encode_block
 from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.api.page import PageConfig
 from coeval_aggregator.api.server import serving
+from coeval_aggregator.store.opening import open_reader
 from coeval_lab.broker import RunningBroker, free_port, start_broker
+from coeval_lab.chromium import browsing, find_chromium
 
-from .test_store_outages import aggregating
+from .test_store_outages import aggregating, wait_until
 
 pytestmark = pytest.mark.broker
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS = 60_000
 TOPICS = Topics(session="s")
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed (make test-page installs it)"
+    find_chromium() is None, reason="chromium is not installed (make test-page installs it)"
 )
 
 
@@ -100,33 +90,16 @@ class Device:
 
 
 @contextmanager
-def serving_page(broker: RunningBroker) -> Iterator[str]:
-    config = PageConfig(broker=BrokerAddress.parse(broker.url), prefix="coeval", session="s")
+def serving_page(broker: RunningBroker, url: str = "none", session: str = "s") -> Iterator[str]:
+    config = PageConfig(broker=BrokerAddress.parse(broker.url), prefix="coeval", session=session)
+    open_it = None if url == "none" else lambda: open_reader(url)
     with (
-        aggregating(broker, "none") as aggregator,
+        aggregating(broker, url, session) as aggregator,
         serving(
-            ApiConfig(listen="127.0.0.1:0"), lambda: aggregator.view, None, page=config
+            ApiConfig(listen="127.0.0.1:0"), lambda: aggregator.view, open_it, page=config
         ) as address,
     ):
         yield address
-
-
-@contextmanager
-def browsing(address: str) -> Iterator[tuple[Any, list[str]]]:
-    """The page, and what went wrong in it."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    wrong: list[str] = []
-    with playwright.sync_playwright() as session:
-        browser = session.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(address)
-        try:
-            yield page, wrong
-        finally:
-            browser.close()
 
 
 @contextmanager
@@ -150,8 +123,9 @@ def test_the_page_shows_what_the_aggregator_knows_and_warns_of_what_it_does_not(
         start_broker() as broker,
         serving_page(broker) as address,
         scene(broker) as (cam, wrist),
-        browsing(address) as (page, wrong),
+        browsing(address) as browser,
     ):
+        page = browser.page
         page.get_by_role("alert").get_by_text("Not known to be synchronised: wrist/imu").wait_for()
         for device in (cam, wrist):
             device.pulse(range(100, 120))
@@ -163,7 +137,7 @@ def test_the_page_shows_what_the_aggregator_knows_and_warns_of_what_it_does_not(
         page.locator("#events").get_by_text("is now on the timeline").wait_for()
         page.keyboard.press("a")
         assert page.get_by_role("radio", name="As stamped").get_attribute("aria-checked") == "true"
-        assert wrong == []
+        assert browser.errors == []
 
 
 @needs_chromium
@@ -176,7 +150,7 @@ def test_the_page_says_that_the_broker_is_gone_and_goes_on_when_it_is_back() -> 
         stack.callback(first.close)
         address = stack.enter_context(serving_page(broker))
         with scene(broker):
-            page, _ = stack.enter_context(browsing(address))
+            page = stack.enter_context(browsing(address)).page
             page.get_by_text("live", exact=True).wait_for()
         first.close()
         page.get_by_role("alert").get_by_text("No connection to the broker.").wait_for()
@@ -186,6 +160,91 @@ def test_the_page_says_that_the_broker_is_gone_and_goes_on_when_it_is_back() -> 
             late.describe("mic", "audio")
             late.send("mic", seconds=5)
             page.locator("#labels").get_by_text("late/mic").wait_for()
+
+
+def anomaly(state: str, t_s: int, duration_s: int | None) -> bytes:
+    told = {
+        "event": "anomaly",
+        "node": "cam",
+        "stream": "mic",
+        "state": state,
+        "streams": ["cam/mic"],
+        "once_in_days": 2.0,
+        "t_ref_ns": t_s * NS_PER_S,
+        "duration_s": duration_s,
+    }
+    return json.dumps(told).encode()
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_an_anomaly_is_told_with_its_begin_and_end() -> None:
+    with (
+        start_broker() as broker,
+        serving_page(broker) as address,
+        scene(broker) as (cam, _),
+        browsing(address) as browser,
+    ):
+        browser.page.locator("#labels").get_by_text("cam/mic").wait_for()
+        topic = TOPICS.event("anomaly", "cam", "mic")
+        cam.say(topic, anomaly("begin", 110, None))
+        events = browser.page.locator("#events")
+        events.get_by_text("begins, once in 2 d").wait_for()
+        cam.say(topic, anomaly("end", 114, 4))
+        events.get_by_text("ended, lasted 4.0 s, once in 2 d").wait_for()
+        assert browser.errors == []
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_the_past_is_there_when_the_page_opens_and_can_be_gone_back_to(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with (
+        start_broker() as broker,
+        serving_page(broker, url) as address,
+        scene(broker) as (cam, wrist),
+    ):
+        for device in (cam, wrist):
+            device.pulse(range(100, 120))
+        wait_until(lambda: num_told(url, "synchronised") >= 1, "an event in the store")
+        with browsing(address) as browser:
+            page = browser.page
+            told = page.locator("#events li", has_text="is now on the timeline").first
+            told.wait_for()
+            asked = page.wait_for_event("response", lambda answer: "/activity?" in answer.url)
+            assert asked.status == 200
+            told.get_by_role("button").click()
+            page.get_by_text("stands at").wait_for()
+            page.keyboard.press("ArrowLeft")
+            assert browser.errors == []
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_a_session_that_is_over_is_shown_as_it_was(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with start_broker() as broker, serving_page(broker, url), scene(broker) as devices:
+        for device in devices:
+            device.pulse(range(100, 120))
+        wait_until(lambda: num_told(url, "synchronised") >= 1, "an event in the store")
+    with (
+        start_broker() as broker,
+        serving_page(broker, url, session="new") as address,
+        browsing(f"{address}/page/#s") as browser,
+    ):
+        page = browser.page
+        page.locator("#labels").get_by_text("wrist/imu").wait_for()
+        page.locator("#clocks tr", has_text="wrist").get_by_text("locked").wait_for()
+        page.get_by_text("This session is over. · stands at").wait_for()
+        assert browser.errors == []
+
+
+def num_told(url: str, word: str) -> int:
+    """Stored events that say a word."""
+    reader = open_reader(url)
+    found = [reader.events(session, limit=100) for session in reader.sessions()]
+    reader.close()
+    return sum(each.get("state") == word for rows in found for each in rows)
 
 
 @pytest.fixture

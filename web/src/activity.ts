@@ -2,22 +2,55 @@
 
 import type { Block } from "./block";
 
+/** Activity by hop of some clock, in tiles that are drawn as bitmaps. */
+export interface ActivitySource {
+  readonly hopS: number;
+  /** Changes when a tile must be drawn anew; undefined: the tile holds nothing. */
+  version(tile: number): number | undefined;
+  /** Activity of a hop, 0…1; NaN: nothing came. */
+  at(hop: number): number;
+}
+
 /** Hops a tile of the drawing holds. */
 export const TILE_HOPS = 128;
 const CAPACITY_HOPS = 8192;
 const CALM_PERCENTILE = 0.2;
 const BUSY_PERCENTILE = 0.99;
 
+/** What is calm and what is busy for a stream. */
+export class Scale {
+  /** Grows when it changed enough to be seen. */
+  version = 0;
+  private low = 0;
+  private high = 1e-6;
+
+  /** Learn from moves, NaN where there is none. */
+  learn(moves: Float32Array): void {
+    const known = moves.filter((move) => !Number.isNaN(move)).sort();
+    if (known.length < 8) return;
+    const low = known[Math.floor(known.length * CALM_PERCENTILE)]!;
+    const high = Math.max(known[Math.floor((known.length - 1) * BUSY_PERCENTILE)]!, low + 1e-6);
+    const span = this.high - this.low;
+    if (Math.abs(high - this.high) < 0.15 * span && Math.abs(low - this.low) < 0.15 * span) return;
+    this.low = low;
+    this.high = high;
+    this.version++;
+  }
+
+  /** A move as 0…1; NaN stays NaN. */
+  of(move: number): number {
+    return Math.min(Math.max((move - this.low) / (this.high - this.low), 0), 1) + (Number.isNaN(move) ? NaN : 0);
+  }
+}
+
 /** The last minutes of one stream's activity, by hop of its node's clock. */
-export class Activity {
+export class Activity implements ActivitySource {
   hopS = 0.05;
   /** Number of the hop after the newest; null: nothing came. */
   endHop: number | null = null;
   firstHop = 0;
-  /** Grows when a tile must be drawn anew. */
-  readonly versions = new Map<number, number>();
-  low = 0;
-  high = 1e-6;
+  private readonly versions = new Map<number, number>();
+  readonly scale = new Scale();
   private readonly moves = new Float32Array(CAPACITY_HOPS).fill(NaN);
   private last: Float32Array | null = null;
   private sinceScaled = 0;
@@ -41,14 +74,17 @@ export class Activity {
     for (let tile = Math.floor(first / TILE_HOPS); tile <= Math.floor((end - 1) / TILE_HOPS); tile++) this.touch(tile);
     this.endHop = Math.max(this.endHop!, end);
     this.sinceScaled += block.count;
-    if (this.sinceScaled > 200 || this.endHop - this.firstHop < 400) this.scale();
+    if (this.sinceScaled > 200 || this.endHop - this.firstHop < 400) this.rescale();
   }
 
   /** Activity of a hop, 0…1; NaN: nothing came. */
   at(hop: number): number {
     if (this.endHop === null || hop >= this.endHop || hop < this.firstHop || hop < this.endHop - CAPACITY_HOPS) return NaN;
-    const move = this.moves[mod(hop, CAPACITY_HOPS)]!;
-    return Math.min(Math.max((move - this.low) / (this.high - this.low), 0), 1) + (Number.isNaN(move) ? NaN : 0);
+    return this.scale.of(this.moves[mod(hop, CAPACITY_HOPS)]!);
+  }
+
+  version(tile: number): number | undefined {
+    return this.versions.get(tile);
   }
 
   private clear(first: number): void {
@@ -63,17 +99,11 @@ export class Activity {
     if (this.versions.size > 2 * (CAPACITY_HOPS / TILE_HOPS)) this.versions.delete(this.versions.keys().next().value!);
   }
 
-  private scale(): void {
+  private rescale(): void {
     this.sinceScaled = 0;
-    const known = this.moves.filter((move) => !Number.isNaN(move)).sort();
-    if (known.length < 8) return;
-    const low = known[Math.floor(known.length * CALM_PERCENTILE)]!;
-    const high = Math.max(known[Math.floor((known.length - 1) * BUSY_PERCENTILE)]!, low + 1e-6);
-    const span = this.high - this.low;
-    if (Math.abs(high - this.high) < 0.15 * span && Math.abs(low - this.low) < 0.15 * span) return;
-    this.low = low;
-    this.high = high;
-    for (const tile of this.versions.keys()) this.touch(tile);
+    const before = this.scale.version;
+    this.scale.learn(this.moves);
+    if (this.scale.version !== before) for (const tile of this.versions.keys()) this.touch(tile);
   }
 }
 

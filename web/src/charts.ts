@@ -1,15 +1,21 @@
-/** Offset and skew of one clock over time, with their 95 % bands. */
+/** Offset and skew of one clock over time, with their 95 % bands and what kinds of evidence there were. */
 
 import uPlot from "uplot";
+import { clockText } from "./format";
 import type { ClockPoint } from "./model";
 
 const KINDS = ["hardware", "network", "content"] as const;
-const HEIGHT = 230;
+const HEIGHT = 210;
+/** A strip a kind of evidence, at the bottom of the chart. */
+const STRIP_PX = 5;
+/** Estimates that are further apart leave a hole in the strips. */
+const HOLE_S = 15;
 
 export class Charts {
   private plots: uPlot[] = [];
   private node: string | null = null;
   private key = "";
+  private points: ClockPoint[] = [];
 
   constructor(
     private readonly offsetAt: HTMLElement,
@@ -35,11 +41,12 @@ export class Charts {
     document.getElementById("chart-node")!.textContent = node;
     if (this.node !== node) {
       for (const plot of this.plots) plot.destroy();
-      this.plots = [this.plot(this.offsetAt, 0, "offset", "s", true), this.plot(this.skewAt, 1, "skew", "ppm", false)];
+      this.plots = [this.plot(this.offsetAt, 0, "offset", "s"), this.plot(this.skewAt, 1, "skew", "ppm")];
       this.node = node;
     }
+    this.points = points;
     const x = points.map((point) => point.tS);
-    this.plots[0]!.setData([x, ...band(points, (p) => p.offsetS, (p) => p.ci95S), ...KINDS.map((kind) => points.map((p) => (p.evidence.includes(kind) ? p.offsetS : null)))]);
+    this.plots[0]!.setData([x, ...band(points, (p) => p.offsetS, (p) => p.ci95S)]);
     this.plots[1]!.setData([x, ...band(points, (p) => p.skewPpm, (p) => p.skewCi95Ppm)]);
   }
 
@@ -47,38 +54,52 @@ export class Charts {
     return (k === 0 ? this.offsetAt : this.skewAt).clientWidth || 400;
   }
 
-  private plot(at: HTMLElement, k: number, label: string, unit: string, hasKinds: boolean): uPlot {
+  private plot(at: HTMLElement, k: number, label: string, unit: string): uPlot {
     const style = getComputedStyle(document.documentElement);
     const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
     const accent = colour("accent");
-    const marks = { hardware: colour("good"), network: colour("image"), content: accent };
     const axis = { stroke: colour("muted"), grid: { stroke: colour("lane"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-    const hidden = { stroke: "transparent", points: { show: false } };
+    const edge = { stroke: "transparent", points: { show: false }, width: 0 };
+    const strips = { hardware: colour("good"), network: colour("image"), content: accent };
     return new uPlot(
       {
         width: this.width(k),
         height: HEIGHT,
-        legend: { show: hasKinds, live: false },
+        legend: { show: false },
         scales: { x: { time: false }, y: { range: (plot) => tight(plot.data) } },
         axes: [
-          { ...axis, values: (_, values) => values.map((v) => `${v} s`) },
+          { ...axis, size: 28, space: 90, values: (_, values) => values.map(clockText) },
           { ...axis, size: 84, values: (_, values) => values.map((v) => `${Number(v.toPrecision(7))} ${unit}`) },
         ],
-        series: [
-          {},
-          { ...hidden, label: "95 %", stroke: accent, width: 0 },
-          { ...hidden, width: 0 },
-          { label, stroke: accent, width: 1.5, points: { show: false } },
-          ...(hasKinds
-            ? KINDS.map((kind) => ({ label: kind, stroke: marks[kind], width: 0, paths: () => null, points: { show: true, size: kind === "content" ? 5 : 7, fill: marks[kind] } }))
-            : []),
-        ],
+        series: [{}, edge, edge, { label, stroke: accent, width: 1.5 }],
         bands: [{ series: [1, 2], fill: `color-mix(in srgb, ${accent} 18%, transparent)` }],
         cursor: { show: false },
+        hooks: { draw: [(plot) => this.drawStrips(plot, strips)] },
       },
       [[]],
       at,
     );
+  }
+
+  private drawStrips(plot: uPlot, colours: Record<(typeof KINDS)[number], string>): void {
+    const { ctx: context, bbox } = plot;
+    const height = STRIP_PX * devicePixelRatio;
+    context.save();
+    context.beginPath();
+    context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    context.clip();
+    for (const [row, kind] of KINDS.entries()) {
+      context.fillStyle = colours[kind];
+      const top = bbox.top + bbox.height - (KINDS.length - row) * (height + 2);
+      for (const [k, point] of this.points.entries()) {
+        if (!point.evidence.includes(kind)) continue;
+        const next = this.points[k + 1];
+        const from = plot.valToPos(point.tS, "x", true);
+        const to = next && next.tS - point.tS < HOLE_S ? plot.valToPos(next.tS, "x", true) : from + 3 * devicePixelRatio;
+        context.fillRect(from, top, to - from + 0.5, height);
+      }
+    }
+    context.restore();
   }
 }
 
@@ -100,5 +121,6 @@ export function tight(data: uPlot.AlignedData): [number, number] {
   const low = Math.min(...values);
   const high = Math.max(...values);
   const pad = Math.max((high - low) * 0.12, 1e-7);
-  return [low - pad, high + pad];
+  const strips = Math.max((high - low) * 0.15, 1e-7); // room for them below
+  return [low - pad - strips, high + pad];
 }

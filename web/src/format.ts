@@ -27,6 +27,24 @@ export function span(value: number | null | undefined): string {
   return `${(value / 3600).toFixed(1)} h`;
 }
 
+/** An instant of the timeline: of day where it is tied to UTC, else since the clock began. */
+export function clockText(tS: number): string {
+  if (tS > 1e9) return new Date(tS * 1000).toISOString().slice(11, 19);
+  const whole = Math.round(Math.abs(tS));
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor((whole % 3600) / 60);
+  const rest = String(whole % 60).padStart(2, "0");
+  const sign = tS <= -0.5 ? "−" : "";
+  return hours ? `${sign}${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${sign}${minutes}:${rest}`;
+}
+
+/** How rarely calm material alarms so, given the days between such alarms. */
+export function rarely(days: number): string {
+  if (!Number.isFinite(days) || days <= 0) return "";
+  const [size, unit] = days >= 1 ? [days, "d"] : [days * 24, "h"];
+  return `, once in ${Number(size.toPrecision(2))} ${unit}`;
+}
+
 const REASONS: Record<string, string> = {
   no_reference: "no reference clock yet",
   no_estimate: "nothing shows its offset yet",

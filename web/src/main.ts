@@ -4,25 +4,20 @@ import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { showBanner, warnings } from "./banner";
 import { Charts } from "./charts";
-import type { Clock } from "./clock";
 import { connect, type Link } from "./connection";
 import { byId, make, show } from "./dom";
-import { seconds } from "./format";
+import { fetchJson } from "./fetching";
+import { clockText, seconds } from "./format";
 import { showGraph } from "./graph";
-import { Model, type StoredClock, type Stream } from "./model";
+import { loadEvents, loadHistory, type Session } from "./history";
+import { Model, type Stream } from "./model";
 import { showClocks, showEvents, showHealth } from "./tables";
-import { AXIS_PX, type Mode, Timeline } from "./timeline";
+import { AXIS_PX, type Mode, SCORE_PX, Timeline } from "./timeline";
 
 const TABLES_EVERY_S = 0.5;
 const SESSIONS_EVERY_S = 5;
-const HISTORY_S = 600;
-
-interface Session {
-  session: string;
-  is_live: boolean;
-  /** null: it is not stored. */
-  began_utc_ns: number | null;
-}
+/** A share of what is shown: the arrows go so far. */
+const ARROW_SHARE = 0.5;
 
 const now = () => performance.now() / 1000;
 let model = new Model();
@@ -49,45 +44,26 @@ function setLink(state: Link): void {
 function join(name: string): void {
   stop?.();
   session = name;
-  model = new Model();
-  timeline.use(model);
+  const mine = (model = new Model(`../v1/sessions/${encodeURIComponent(name)}`));
+  timeline.use(mine);
+  setMode(timeline.mode);
   selected = null;
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   const root = `${prefix}/${name}/`;
-  const filters = ["state/#", "bin/+/+", "clock/+", "unsynchronised", "event/#"].map((path) => root + path);
-  const mine = model;
+  const filters = ["state/#", "bin/+/+", "clock/+", "aligned", "unsynchronised", "event/#"].map((path) => root + path);
+  let wasLost = false;
   stop = connect(filters, {
     message: (topic, payload) => {
       heardS = now();
       mine.take(topic.slice(root.length), payload, heardS);
     },
-    link: setLink,
+    link: (state) => {
+      setLink(state);
+      if (state === "connected" && wasLost) void loadEvents(mine, {}); // those that were missed
+      wasLost ||= state === "lost";
+    },
   });
-  void loadHistory(name, mine, sessions.find((each) => each.session === name)?.began_utc_ns != null);
-}
-
-/** What the aggregator and its store know already; a session that keeps nothing has no history. */
-async function loadHistory(name: string, mine: Model, isStored: boolean): Promise<void> {
-  const base = `../v1/sessions/${encodeURIComponent(name)}/clocks`;
-  const told = await fetchJson(base);
-  const clocks = Object.values((told?.["clocks"] ?? {}) as Record<string, Clock>);
-  if (told?.["is_live"]) for (const clock of clocks) if (!mine.clocks.has(clock.node)) mine.takeClock(clock);
-  if (!isStored) return;
-  const kept = await fetchJson(`../v1/sessions/${encodeURIComponent(name)}`);
-  if (((kept?.["timelines"] ?? []) as unknown[]).length === 0) return;
-  const newestS = Math.max(0, ...clocks.map((clock) => (clock.t_ref_ns ?? 0) * 1e-9));
-  const from = Math.max(newestS - HISTORY_S, 0);
-  const stored = await fetchJson(`${base}/history?from=${from.toFixed(3)}&to=${(newestS + 1).toFixed(3)}&limit=20000`);
-  for (const row of (stored?.["clocks"] ?? []) as StoredClock[]) mine.addStored(row);
-}
-
-async function fetchJson(path: string): Promise<Record<string, unknown> | null> {
-  try {
-    const answer = await fetch(path);
-    return answer.ok ? ((await answer.json()) as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
+  void loadHistory(mine, sessions.find((each) => each.session === name)).then(refresh);
 }
 
 async function listSessions(): Promise<void> {
@@ -123,8 +99,11 @@ function layLanes(): void {
     const note = warned ? "not aligned" : stream.node === axis ? "reference" : seconds(offset, { signed: true });
     return { name: stream.name, hue: stream.modality === "text" ? "text-stream" : stream.modality, warned, note };
   });
-  show(byId("labels"), JSON.stringify([rows, laneHeight]), () =>
-    rows.map((row) =>
+  const title = "How unusual the session is; dotted: once a day in calm, filled above it: an anomaly";
+  byId("lanes").hidden = lanes.length === 0;
+  show(byId("labels"), JSON.stringify([rows, laneHeight]), () => [
+    make("li", { class: "all", style: `height:${SCORE_PX}px`, title }, make("span", {}, "Anomaly score")),
+    ...rows.map((row) =>
       make(
         "li",
         { class: row.warned ? "warned" : "", style: `height:${laneHeight}px;--hue:var(--${row.hue})`, title: row.name },
@@ -133,11 +112,36 @@ function layLanes(): void {
         make("em", {}, row.note),
       ),
     ),
-  );
-  const height = AXIS_PX + Math.max(lanes.length, 3) * laneHeight;
+  ]);
+  const height = AXIS_PX + SCORE_PX + Math.max(lanes.length, 3) * laneHeight;
   const canvas = byId("canvas");
   if (canvas.style.height !== `${height}px`) canvas.style.height = `${height}px`;
-  byId("note").textContent = lanes.length === 0 ? "No stream was heard yet." : timeline.mode === "aligned" ? "every stream on the common time" : "each stream at its own node's clock";
+}
+
+/** Where in time the view stands, and what can be done about it. */
+function showWhere(): void {
+  const { past } = model;
+  const isStanding = timeline.standsAtS !== null;
+  const button = byId("pause");
+  button.setAttribute("aria-pressed", String(isStanding));
+  button.textContent = isStanding ? (past.isOver ? "To the end" : "Go live") : "Pause";
+  byId("note").textContent = [...whereInWords()].join(" · ");
+}
+
+function* whereInWords(): Generator<string> {
+  const { past } = model;
+  const { range } = timeline;
+  const isStanding = timeline.standsAtS !== null;
+  if (past.isOver) yield "This session is over.";
+  if (lanes.length === 0) {
+    if (session !== null && !past.isOver) yield "No stream was heard yet: start a node in this session.";
+    return;
+  }
+  if (range !== null && (isStanding || past.isOver)) yield `stands at ${clockText(range.leftS)} – ${clockText(range.rightS)}`;
+  yield timeline.mode === "aligned" ? "every stream on the common time" : "each stream at its own node's clock";
+  if (isStanding && past.isKept === false) yield "nothing is stored: the past begins when this page was opened";
+  else if (isStanding && range !== null && past.oldestS !== null && range.leftS < past.oldestS) yield `what is stored begins at ${clockText(past.oldestS)}`;
+  else if (past.isLoading && isStanding) yield "loading …";
 }
 
 function setMode(mode: Mode): void {
@@ -146,11 +150,21 @@ function setMode(mode: Mode): void {
   byId("aligned").setAttribute("aria-checked", String(mode === "aligned"));
 }
 
-function setPaused(paused: boolean): void {
-  timeline.paused = paused;
-  const button = byId("pause");
-  button.setAttribute("aria-pressed", String(paused));
-  button.textContent = paused ? "Go on" : "Pause";
+function togglePause(): void {
+  if (timeline.standsAtS === null) timeline.pause();
+  else timeline.goLive();
+  showWhere();
+}
+
+function go(share: number): void {
+  timeline.move(share);
+  showWhere();
+}
+
+function goTo(tRefS: number): void {
+  timeline.goTo(tRefS);
+  showWhere();
+  byId("canvas").scrollIntoView({ block: "nearest" });
 }
 
 function setTheme(theme: string): void {
@@ -178,10 +192,13 @@ function selectNext(): void {
 function refresh(): void {
   selected ??= [...model.history.keys()][0] ?? null;
   layLanes();
+  showWhere();
+  const range = timeline.range;
+  if (range !== null) model.past.want(range, timeline.liveS, now());
   showBanner(warnings(model, link, now() - heardS));
   showClocks(model, selected, select);
   showHealth(model, now());
-  showEvents(model);
+  showEvents(model, goTo);
   showGraph(byId("graph"), model);
   charts.show(selected, selected === null ? [] : (model.history.get(selected) ?? []));
 }
@@ -197,7 +214,10 @@ async function begin(): Promise<void> {
   setMode("aligned");
   byId("raw").addEventListener("click", () => setMode("raw"));
   byId("aligned").addEventListener("click", () => setMode("aligned"));
-  byId("pause").addEventListener("click", () => setPaused(!timeline.paused));
+  byId("pause").addEventListener("click", togglePause);
+  byId("earlier").addEventListener("click", () => go(-ARROW_SHARE));
+  byId("later").addEventListener("click", () => go(ARROW_SHARE));
+  byId("more").addEventListener("click", () => void loadEvents(model, { isEarlier: true }).then(refresh));
   byId("theme").addEventListener("click", toggleTheme);
   byId<HTMLSelectElement>("window").addEventListener("change", (event) => {
     timeline.windowS = Number((event.target as HTMLSelectElement).value);
@@ -208,7 +228,9 @@ async function begin(): Promise<void> {
     if (event.key === "a") setMode(timeline.mode === "aligned" ? "raw" : "aligned");
     else if (event.key === "t") toggleTheme();
     else if (event.key === "n") selectNext();
-    else if (event.key === " " && !(event.target instanceof HTMLButtonElement)) setPaused(!timeline.paused);
+    else if (event.key === " " && !(event.target instanceof HTMLButtonElement)) togglePause();
+    else if (event.key === "ArrowLeft") go(-ARROW_SHARE);
+    else if (event.key === "ArrowRight") go(ARROW_SHARE);
     else return;
     event.preventDefault();
   });

@@ -1,9 +1,13 @@
 /** What is known of one session: taken in message by message, read by the views. */
 
 import { Activity } from "./activity";
+import { Anomalies } from "./anomalies";
 import { decodeBlock } from "./block";
 import { type Clock, offsetAt, toRef } from "./clock";
 import { Edge } from "./edge";
+import { EventLog } from "./event_log";
+import { Past } from "./past";
+import { Scores } from "./scores";
 
 export type Modality = "text" | "image" | "video" | "audio" | "metadata" | "unknown";
 
@@ -19,6 +23,10 @@ export interface Stream {
   id: string;
   modality: Modality;
   activity: Activity;
+  /** How unusual it was, as the ticks said. */
+  scores: Scores;
+  /** What a recogniser found of a stream that nobody labelled; null: it was labelled. */
+  recognised: Recognised | null;
   /** Why it carries nothing, as its node says; null: it carries something. */
   irrelevant: string | null;
   /** When it carried nothing, on its node's clock, s; to null: until now. */
@@ -29,13 +37,30 @@ export interface Stream {
   bootId: string | null;
 }
 
-export interface Told {
-  kind: string;
+export interface Recognised {
+  modality?: string;
+  confidence?: number;
+  format?: string;
+  why?: string;
+}
+
+export interface Tick {
+  t_ref: number;
+  streams: Record<string, { anomaly?: number | null }>;
+  anomaly?: number | null;
+  alarm?: boolean | null;
+  fusion_why?: string | null;
+}
+
+/** An event as the API tells it of the past. */
+export interface StoredEvent {
+  number: number;
+  event: string;
   node: string;
-  stream: string | null;
-  tRefS: number | null;
-  heardS: number;
-  facts: Record<string, unknown>;
+  stream?: string;
+  told_utc_ns: number;
+  timeline: number | null;
+  t_ref_ns: number | null;
 }
 
 export interface PairFacts {
@@ -82,24 +107,46 @@ export interface StoredClock {
   var_offset_ns2: number | null;
   var_skew_ppb2: number | null;
   evidence: string[];
+  jumps: [number, number][];
 }
 
 const NORMAL_95 = 1.959964;
 const MOST_POINTS = 3000;
-const MOST_EVENTS = 300;
 const MOST_STRETCHES = 50;
+/** A stretch that carries nothing is told some seconds after it began. */
+const TOLD_WITHIN_S = 600;
+/** A tick that is so much older than the newest is of another run of the clock. */
+const LONGEST_STEP_BACK_S = 60;
 
 export class Model {
   readonly streams = new Map<string, Stream>();
   readonly clocks = new Map<string, Clock>();
   readonly history = new Map<string, ClockPoint[]>();
   readonly nodes = new Map<string, Record<string, unknown>>();
-  readonly events: Told[] = [];
+  readonly events = new EventLog();
+  readonly anomalies = new Anomalies();
+  /** How unusual the whole session was. */
+  readonly scores = new Scores();
+  readonly past: Past;
   readonly edge = new Edge();
+  /** Why nothing is judged; null: it is, or no tick came yet. */
+  notJudged: string | null = null;
+  /** Number of the stored timeline that is shown; null: none is stored. */
+  timeline: number | null = null;
+  /** The reference node of a session that is over; null: it is live. */
+  storedReference: string | null = null;
   aggregator: AggregatorState | null = null;
   /** Streams that the aggregator warns of, with the reason; null: it said nothing yet. */
   unsynchronised: Record<string, string> | null = null;
   numBadBlocks = 0;
+
+  /** `base`: the session in the API. */
+  constructor(readonly base = "") {
+    this.past = new Past(base, (name) => {
+      const [node, id] = name.split("/");
+      return this.stream(node!, id!).activity.scale;
+    });
+  }
 
   /** Take in one message; `path` is the topic below the session. */
   take(path: string, payload: Uint8Array, nowS: number): void {
@@ -119,6 +166,7 @@ export class Model {
     else if (subtree === "state" && names.length === 2) this.takeDescriptor(names[0]!, names[1]!, facts);
     else if (subtree === "clock" && names.length === 1) this.takeClock(facts as unknown as Clock);
     else if (subtree === "unsynchronised") this.unsynchronised = (facts["streams"] ?? {}) as Record<string, string>;
+    else if (subtree === "aligned") this.takeTick(facts as unknown as Tick);
     else if (subtree === "event") this.takeEvent(names, facts, nowS);
   }
 
@@ -127,6 +175,7 @@ export class Model {
     if (before && before.reference !== clock.reference) {
       this.history.clear();
       this.edge.reset();
+      this.forgetTimeline();
     }
     this.clocks.set(clock.node, clock);
     if (clock.offset_s === null || clock.status === "reference" || !clock.t_ref_ns) return;
@@ -140,10 +189,29 @@ export class Model {
     });
   }
 
+  /** Show a session that is over: the last that was estimated of its clocks. */
+  showStored(reference: string, rows: StoredClock[]): void {
+    this.storedReference = reference;
+    for (const row of rows) {
+      this.clocks.set(row.node, {
+        node: row.node,
+        reference,
+        status: row.status as Clock["status"],
+        t_ref_ns: row.t_ref_ns,
+        offset_s: row.offset_ns === null ? null : row.offset_ns * 1e-9,
+        skew_ppm: row.skew_ppb === null ? null : row.skew_ppb * 1e-3,
+        ci95_s: half(row.var_offset_ns2, 1e-9),
+        skew_ci95_ppm: half(row.var_skew_ppb2, 1e-3),
+        evidence: row.evidence as Clock["evidence"],
+        jumps: row.jumps.map(([at_ns, jump_ns]) => ({ at_s: at_ns * 1e-9, jump_s: jump_ns * 1e-9 })),
+        holdover_s: null,
+      });
+    }
+  }
+
   /** Put an estimate of the past before those that were heard. */
   addStored(row: StoredClock): void {
     if (row.offset_ns === null) return;
-    const half = (variance: number | null, unit: number) => (variance === null ? null : NORMAL_95 * Math.sqrt(variance) * unit);
     const points = this.history.get(row.node) ?? [];
     const tS = row.t_ref_ns * 1e-9;
     const at = points.findIndex((point) => point.tS >= tS);
@@ -172,6 +240,7 @@ export class Model {
   /** The node whose clock is the time axis: the reference, or the first heard until there is one. */
   get axisNode(): string | null {
     for (const clock of this.clocks.values()) if (clock.reference) return clock.reference;
+    if (this.storedReference !== null) return this.storedReference;
     return this.streams.values().next().value?.node ?? null;
   }
 
@@ -185,6 +254,8 @@ export class Model {
         id,
         modality: "unknown",
         activity: new Activity(),
+        scores: new Scores(),
+        recognised: null,
         irrelevant: null,
         stretches: [],
         arrivalOffsetS: null,
@@ -232,11 +303,7 @@ export class Model {
       return;
     }
     const stream = this.stream(node, id);
-    if (stream.bootId !== null && stream.bootId !== block.bootId) {
-      stream.activity = new Activity();
-      stream.stretches = [];
-    }
-    stream.bootId = block.bootId;
+    this.useBoot(stream, block.bootId);
     stream.activity.push(block);
     stream.lastSeenS = nowS;
     const endS = stream.activity.endS!;
@@ -249,31 +316,91 @@ export class Model {
     }
   }
 
+  /** Another run of a node has another clock. */
+  private useBoot(stream: Stream, bootId: string): void {
+    if (stream.bootId !== null && stream.bootId !== bootId) {
+      stream.activity = new Activity();
+      stream.stretches = [];
+    }
+    stream.bootId = bootId;
+  }
+
   private takeDescriptor(node: string, id: string, facts: Record<string, unknown>): void {
     const stream = this.stream(node, id);
+    if (typeof facts["boot"] === "string") this.useBoot(stream, facts["boot"]);
     stream.modality = (facts["modality"] as Modality | undefined) ?? "unknown";
+    stream.recognised = (facts["recognised"] as Recognised | null | undefined) ?? null;
     const relevance = facts["relevance"] as Record<string, unknown> | undefined;
     const isIrrelevant = relevance?.["state"] === "irrelevant";
     stream.irrelevant = isIrrelevant ? String(relevance["reason"]) : null;
     if (!relevance) return;
-    const sinceS = Number(relevance["since_node_ns"]) * 1e-9;
-    const open = stream.stretches.at(-1);
-    if (open?.toS === null && open.fromS !== sinceS) open.toS = sinceS;
-    if (isIrrelevant && open?.fromS !== sinceS)
-      stream.stretches.push({ fromS: sinceS, toS: null, reason: stream.irrelevant ?? "" });
-    if (stream.stretches.length > MOST_STRETCHES) stream.stretches.shift();
+    this.takeRelevance(stream, isIrrelevant, Number(relevance["since_node_ns"]) * 1e-9, stream.irrelevant);
+  }
+
+  /** A stream begins or ends to carry nothing, at a reading of its node's clock. */
+  private takeRelevance(stream: Stream, isIrrelevant: boolean, sinceS: number, why: string | null): void {
+    const { stretches } = stream;
+    const before = stretches.findLast((each) => each.fromS <= sinceS);
+    if (before?.fromS !== sinceS && before && (before.toS === null || before.toS > sinceS)) before.toS = sinceS;
+    if (!isIrrelevant || before?.fromS === sinceS) return;
+    const at = stretches.findIndex((each) => each.fromS > sinceS);
+    const next = stretches[at];
+    stretches.splice(at < 0 ? stretches.length : at, 0, { fromS: sinceS, toS: next?.fromS ?? null, reason: why ?? "" });
+    if (stretches.length > MOST_STRETCHES) stretches.shift();
+  }
+
+  /** What was fused at an instant: how unusual it all was. */
+  private takeTick(tick: Tick): void {
+    if (typeof tick.t_ref !== "number") return;
+    if (tick.t_ref < (this.scores.timesS.at(-1) ?? -Infinity) - LONGEST_STEP_BACK_S) this.forgetTimeline();
+    this.scores.push(tick.t_ref, tick.anomaly);
+    for (const [name, told] of Object.entries(tick.streams ?? {})) this.streams.get(name)?.scores.push(tick.t_ref, told.anomaly);
+    this.notJudged = tick.fusion_why ?? null;
+    if (tick.alarm === false) this.anomalies.close(tick.t_ref);
+  }
+
+  /** The timeline is another one: what was marked on the old one has no place on it. */
+  private forgetTimeline(): void {
+    this.anomalies.clear();
+    this.scores.clear();
+    for (const told of this.events.all) told.tRefS = null;
   }
 
   private takeEvent(names: string[], facts: Record<string, unknown>, nowS: number): void {
-    const at = facts["at_s"] ?? facts["t_ref"];
-    this.events.push({
-      kind: names[0] ?? "event",
-      node: names[1] ?? "",
-      stream: names[2] ?? null,
-      tRefS: typeof at === "number" ? at : this.edge.at(nowS),
-      heardS: nowS,
-      facts,
-    });
-    if (this.events.length > MOST_EVENTS) this.events.shift();
+    const [kind = "event", node = "", stream = null] = names;
+    const tRefS = eventRefS(facts) ?? this.edge.at(nowS);
+    this.events.push({ kind, node, stream, tRefS, heardS: nowS, number: null, utcS: null, facts });
+    if (kind === "anomaly" && stream !== null) this.anomalies.take(`${node}/${stream}`, facts);
   }
+
+  /** Put in an event that the store keeps. */
+  addStoredEvent(row: StoredEvent): void {
+    const facts = row as unknown as Record<string, unknown>;
+    const { number, event: kind, node, stream = null } = row;
+    const isOfTimeline = row.timeline !== null && row.timeline === this.timeline;
+    const toldS = row.t_ref_ns === null ? null : row.t_ref_ns * 1e-9;
+    const tRefS = isOfTimeline ? (eventRefS(facts) ?? toldS) : null;
+    const told = { kind, node, stream, tRefS, heardS: -Infinity, number, utcS: row.told_utc_ns * 1e-9, facts };
+    if (!this.events.addStored(told) || tRefS === null || stream === null) return;
+    if (kind === "anomaly") this.anomalies.take(`${node}/${stream}`, facts);
+    if (kind !== "relevance") return;
+    const sinceS = Number(facts["since_node_ns"]) * 1e-9;
+    const sinceRefS = sinceS - (this.offset(node, tRefS) ?? NaN);
+    // Another run of the node's clock says nothing of this one.
+    if (sinceRefS <= tRefS + 1 && sinceRefS > tRefS - TOLD_WITHIN_S)
+      this.takeRelevance(this.stream(node, stream), facts["state"] === "irrelevant", sinceS, String(facts["reason"] ?? ""));
+  }
+}
+
+/** Half-width of a 95 % interval; null: unknown. */
+function half(variance: number | null, unit: number): number | null {
+  return variance === null ? null : NORMAL_95 * Math.sqrt(variance) * unit;
+}
+
+/** When an event says that it was, s of the timeline; null: it does not say. */
+function eventRefS(facts: Record<string, unknown>): number | null {
+  const at = facts["at_s"] ?? facts["t_ref"];
+  if (typeof at === "number") return at;
+  const atNs = facts["t_ref_ns"];
+  return typeof atNs === "number" ? atNs * 1e-9 : null;
 }

@@ -1,11 +1,15 @@
 /** The tables of clocks and of the streams' health, and the list of events. */
 
+import type { Clock } from "./clock";
 import { byId, make, show } from "./dom";
-import { ppm, reason, seconds, span } from "./format";
-import type { Model } from "./model";
+import type { Told } from "./event_log";
+import { clockText, ppm, rarely, reason, seconds, span } from "./format";
+import type { Model, Stream } from "./model";
 
 /** Blocks are half a second long and stills come once a second: less is no backlog. */
 const LATE_S = 5;
+/** Estimates come every few seconds: what was confirmed so recently is not held over. */
+const HELD_S = 5;
 
 export function showClocks(model: Model, selected: string | null, select: (node: string) => void): void {
   const names = new Set([...model.clocks.keys(), ...[...model.streams.values()].map((stream) => stream.node)]);
@@ -24,7 +28,7 @@ export function showClocks(model: Model, selected: string | null, select: (node:
         clock?.skew_ci95_ppm == null || status === "reference" ? "" : `± ${clock.skew_ci95_ppm.toFixed(1)}`,
       ],
       evidence: clock?.evidence ?? [],
-      held: status === "reference" ? "" : held === null ? "–" : held > 5 ? `held over ${span(held)}` : "now",
+      held: status === "reference" ? "" : held === null ? "–" : held > HELD_S ? `held over ${span(held)}` : "now",
       jumps: clock?.jumps.length ?? 0,
       note: distrusted.map(([name]) => `${name} not trusted`).join(", "),
     };
@@ -59,36 +63,20 @@ export function showClocks(model: Model, selected: string | null, select: (node:
   if (focused !== undefined) table.querySelector<HTMLElement>(`[data-node="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
+/** Columns of the health table; those of numbers are set flush right. */
+const HEALTH = ["Stream", "Modality", "Node", "Last seen", "Backlog", ">Blocks lost", ">Repeated", "PPS", "Holdover", "Carries", "Remarks"];
+
+interface Cell {
+  text: string;
+  isBad?: boolean;
+  title?: string;
+}
+
 export function showHealth(model: Model, nowS: number): void {
   const streams = [...model.streams.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const rows = streams.map((stream) => {
-    const counts = model.aggregator?.streams?.[stream.name];
-    const state = model.nodes.get(stream.node)?.["state"];
-    const sources = Object.keys(model.clocks.get(stream.node)?.sources ?? {});
-    const pps = sources.find((source) => source.includes("pps") || source.includes("probe"));
-    const backlog = model.backlogS(stream);
-    return [
-      stream.name,
-      stream.modality,
-      state === "offline" ? "offline" : "online",
-      stream.lastSeenS === null ? "not yet" : `${span(nowS - stream.lastSeenS)} ago`,
-      backlog === null ? "–" : backlog < LATE_S ? span(backlog) : `late ${span(backlog)}`,
-      counts ? String(counts.lost) : "–",
-      counts ? String(counts.duplicates) : "–",
-      pps === undefined ? "–" : model.clocks.get(stream.node)?.sources?.[pps]?.trusted ? "trusted" : "not trusted",
-      stream.irrelevant !== null
-        ? `carries nothing: ${stream.irrelevant}`
-        : counts?.refused
-          ? "refused: other encoder"
-          : counts?.looks_like && counts.looks_like !== stream.modality
-            ? `looks like ${counts.looks_like}`
-            : "",
-    ];
-  });
-  const alarm = (text: string, column: number) =>
-    (column === 2 && text === "offline") || (column === 5 && Number(text) > 0) || text === "not trusted" || (column === 4 && text.startsWith("late")) || column === 8;
+  const rows = streams.map((stream) => healthOf(model, stream, nowS));
   show(byId("health"), JSON.stringify(rows), () => [
-    head(["Stream", "Modality", "Node", "Last seen", "Backlog", ">Blocks lost", ">Repeated", "PPS", "Remarks"]),
+    head(HEALTH),
     make(
       "tbody",
       {},
@@ -96,32 +84,114 @@ export function showHealth(model: Model, nowS: number): void {
         make(
           "tr",
           {},
-          ...row.map((cell, k) => make("td", { class: [k === 5 || k === 6 ? "number" : "", alarm(cell, k) ? "warn" : ""].join(" ") }, cell)),
+          ...row.map((cell, k) => make("td", { class: `${HEALTH[k]!.startsWith(">") ? "number" : ""} ${cell.isBad ? "warn" : ""}`, title: cell.title ?? "" }, cell.text)),
         ),
       ),
     ),
   ]);
+  byId("no-health").hidden = rows.length > 0;
 }
 
-export function showEvents(model: Model): void {
-  const told = model.events.slice(-60).reverse();
-  show(byId("events"), `${model.events.length} ${told[0]?.heardS ?? ""}`, () =>
+function healthOf(model: Model, stream: Stream, nowS: number): Cell[] {
+  const counts = model.aggregator?.streams?.[stream.name];
+  const clock = model.clocks.get(stream.node);
+  const isOffline = model.nodes.get(stream.node)?.["state"] === "offline";
+  const backlog = model.backlogS(stream);
+  const isLate = backlog !== null && backlog >= LATE_S;
+  const held = clock?.holdover_s ?? null;
+  const remarks = [
+    counts?.refused ? "refused: another encoder than the session's; install one version everywhere" : "",
+    counts?.looks_like && counts.looks_like !== stream.modality ? `looks like ${counts.looks_like}` : "",
+  ].filter(Boolean);
+  return [
+    { text: stream.name },
+    modalityOf(stream),
+    { text: isOffline ? "offline" : model.nodes.has(stream.node) ? "online" : "–", isBad: isOffline },
+    { text: stream.lastSeenS === null ? "not yet" : `${span(nowS - stream.lastSeenS)} ago` },
+    { text: backlog === null ? "–" : isLate ? `late ${span(backlog)}` : span(backlog), isBad: isLate },
+    { text: counts ? String(counts.lost) : "–", isBad: (counts?.lost ?? 0) > 0 },
+    { text: counts ? String(counts.duplicates) : "–" },
+    ppsOf(clock),
+    { text: clock?.status === "reference" ? "reference" : held === null ? "–" : held > HELD_S ? span(held) : "none", isBad: held !== null && held > HELD_S },
+    stream.irrelevant === null ? { text: "data" } : { text: `nothing: ${stream.irrelevant}`, isBad: true },
+    { text: remarks.join("; "), isBad: true },
+  ];
+}
+
+/** What the stream senses, and who says so: its node, or a look at its data. */
+function modalityOf({ modality, recognised }: Stream): Cell {
+  if (recognised === null) return { text: modality };
+  const sure = typeof recognised.confidence === "number" ? `, ${Math.round(recognised.confidence * 100)} %` : "";
+  return { text: `${modality} (recognised${sure})`, title: [recognised.format, recognised.why].filter(Boolean).join(": ") };
+}
+
+/** The pulses that tie a node to a second, by its own PPS line or a probe's. */
+function ppsOf(clock: Clock | undefined): Cell {
+  const found = Object.entries(clock?.sources ?? {}).find(([name]) => name.includes("pps") || name.includes("probe"));
+  if (!found) return { text: "none" };
+  const [name, { trusted, scale }] = found;
+  const title = `${name}: scatters ${scale.toPrecision(2)} times what it claims`;
+  return { text: trusted ? "trusted" : "not trusted", isBad: !trusted, title };
+}
+
+export function showEvents(model: Model, goTo: (tRefS: number) => void): void {
+  const { events } = model;
+  const told = events.all.toReversed();
+  byId("more").hidden = !events.hasEarlier;
+  show(byId("events"), String(events.version), () =>
     told.length === 0
-      ? [make("li", { class: "empty" }, "Nothing happened yet.")]
+      ? [make("li", { class: "empty" }, "Nothing happened yet. Anomalies, steps of clocks, gaps and streams that fall out of line are told here.")]
       : told.map((event) => {
           const where = event.stream === null ? event.node : `${event.node}/${event.stream}`;
-          const when = event.tRefS === null ? "" : `${event.tRefS.toFixed(1)} s`;
-          return make("li", {}, make("time", {}, when), make("b", {}, event.kind), ` ${where} `, make("span", { class: "muted" }, inWords(event.facts)));
+          const line = make("li", {}, when(event, goTo), make("b", { class: event.kind }, event.kind), ` ${where} `, make("span", { class: "muted" }, inWords(event)));
+          return line;
         }),
   );
 }
 
-function inWords(facts: Record<string, unknown>): string {
-  if (facts["event"] === "unsynchronised")
-    return facts["state"] === "synchronised" ? "is now on the timeline" : reason(String(facts["reason"]));
+/** When it was: a button that shows it on the timeline, where it has a place there. */
+function when(event: Told, goTo: (tRefS: number) => void): HTMLElement {
+  if (event.tRefS === null) {
+    const utc = event.utcS === null ? "earlier" : new Date(event.utcS * 1000).toISOString().slice(0, 16).replace("T", " ");
+    return make("time", { title: "on an earlier run of the reference clock" }, utc);
+  }
+  const at = event.tRefS;
+  const button = make("button", { class: "when", title: "show it on the timeline" }, clockText(at));
+  button.addEventListener("click", () => goTo(at));
+  return button;
+}
+
+const NAMED_ALREADY = new Set(["event", "node", "stream", "number", "told_utc_ns", "timeline", "t_ref_ns", "at_s"]);
+
+function inWords({ kind, facts }: Told): string {
+  const number = (name: string) => Number(facts[name]);
+  switch (kind) {
+    case "unsynchronised":
+      return facts["state"] === "synchronised" ? "is now on the timeline" : reason(String(facts["reason"]));
+    case "anomaly": {
+      const others = (Array.isArray(facts["streams"]) ? facts["streams"].map(String) : []).filter((name) => name !== `${facts["node"]}/${facts["stream"]}`);
+      const rarity = rarely(number("once_in_days"));
+      const lasted = facts["duration_s"] === null ? "" : `, lasted ${span(number("duration_s"))}`;
+      return `${facts["state"] === "begin" ? "begins" : "ended"}${lasted}${rarity}${others.length ? `; also ${others.join(", ")}` : ""}`;
+    }
+    case "relevance":
+      return facts["state"] === "irrelevant" ? `carries nothing: ${String(facts["reason"])}` : "carries something again";
+    case "gap":
+      return `${number("blocks")} ${number("blocks") === 1 ? "block" : "blocks"} never came`;
+    case "jump":
+      return facts["jump_s"] === null ? "the clock stepped" : `the clock stepped by ${seconds(number("jump_s"), { signed: true })}`;
+    case "mislabelled":
+      return `looks like ${String(facts["looks_like"])}, ${facts["stated"] === null ? "nothing was stated" : `stated is ${String(facts["stated"])}`}`;
+    case "unrelated":
+      return "does not seem to belong to this session";
+    case "duplicate":
+      return "two devices have this id; give one of them another";
+    case "contradiction":
+      return `${String(facts["kind"])} against ${String(facts["against"])} is off by ${seconds(number("miss_s"), { signed: true })} (${number("sigmas").toPrecision(2)} σ)`;
+  }
   return Object.entries(facts)
-    .filter(([key, value]) => !["event", "node", "stream"].includes(key) && value !== null && typeof value !== "object")
-    .map(([key, value]) => `${key} ${typeof value === "number" ? Number(value.toPrecision(5)) : String(value)}`)
+    .filter(([key, value]) => !NAMED_ALREADY.has(key) && value !== null && typeof value !== "object")
+    .map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "number" ? Number(value.toPrecision(5)) : String(value)}`)
     .join(", ");
 }
 

@@ -1,41 +1,41 @@
-/** The live timeline: a lane a stream, drawn at its node's own clock or on the common time. */
+/** The timeline: a lane a stream, drawn at its node's own clock or on the common time, now or then. */
 
-import { TILE_HOPS } from "./activity";
+import { type ActivitySource, TILE_HOPS } from "./activity";
+import type { Anomaly } from "./anomalies";
+import { clockText, rarely } from "./format";
+import { type Box, type Colours, curve, FONT, hatch, label, shade, triangle } from "./marks";
 import type { Model, Stream } from "./model";
+import { heightOf } from "./scores";
+import { Tiles } from "./tiles";
 
-const PX_A_HOP = 2;
-const TILE_HEIGHT = 40;
-const AXIS_HEIGHT = 22;
+export const AXIS_PX = 22;
+/** The lane of the whole session's score. */
+export const SCORE_PX = 34;
 const GLIDE_S = 0.7;
 /** A clock that is further ahead does not widen the view. */
 const LONGEST_SHIFT_S = 45;
-const TILES_A_FRAME = 12;
+/** What is drawn live is so much behind the newest: blocks come in lumps. */
+const BEHIND_S = 0.6;
+const COLOURS = ["text", "muted", "card", "line", "lane", "warn", "bad", "accent", "audio", "video", "image", "metadata", "unknown", "text-stream"];
 
 export type Mode = "raw" | "aligned";
-
-interface Tile {
-  canvas: HTMLCanvasElement;
-  version: number;
-  theme: string;
-}
 
 export class Timeline {
   mode: Mode = "aligned";
   windowS = 60;
-  paused = false;
   frames = 0;
+  /** The instant that stands at the right edge, s; null: it is live. */
+  standsAtS: number | null = null;
   private mix = 1;
   private lastS = 0;
   private edgeS: number | null = null;
   private right = 0;
   private readonly shifts = new Map<string, number>();
-  private readonly tiles = new Map<Stream, Map<number, Tile>>();
+  private readonly tiles = new Tiles();
   private readonly context: CanvasRenderingContext2D;
   private width = 0;
   private height = 0;
-  private colours: Record<string, string> = {};
-  private theme = "";
-  private budget = 0;
+  private colours: Colours = {};
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -50,15 +50,52 @@ export class Timeline {
     this.model = model;
     this.tiles.clear();
     this.shifts.clear();
-    this.edgeS = null;
+    this.edgeS = this.standsAtS = null;
   }
 
   readTheme(): void {
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["text", "muted", "line", "lane", "warn", "bad", "accent", "audio", "video", "image", "metadata", "unknown"])
-      this.colours[name] = style.getPropertyValue(`--${name}`).trim();
-    this.colours["text-stream"] = style.getPropertyValue("--text-stream").trim();
-    this.theme = JSON.stringify(this.colours);
+    for (const name of COLOURS) this.colours[name] = style.getPropertyValue(`--${name}`).trim();
+  }
+
+  /** The newest instant that is live, s; null: nothing is. */
+  get liveS(): number | null {
+    return this.edgeS;
+  }
+
+  /** What stands at the right edge: an instant that was chosen, the newest, or the last one stored. */
+  private get atS(): number | null {
+    return this.standsAtS ?? this.edgeS ?? this.model.past.newestS;
+  }
+
+  /** The instants that are drawn, s of the timeline; null: nothing is. */
+  get range(): { leftS: number; rightS: number } | null {
+    if (this.atS === null) return null;
+    return { leftS: this.right - this.windowS, rightS: this.right };
+  }
+
+  pause(): void {
+    this.standsAtS = this.atS === null ? null : this.right;
+  }
+
+  goLive(): void {
+    this.standsAtS = null;
+  }
+
+  /** Show the time around an instant. */
+  goTo(tRefS: number): void {
+    this.standsAtS = tRefS + this.windowS / 2;
+    const newestS = this.edgeS ?? this.model.past.newestS;
+    if (newestS !== null) this.standsAtS = Math.min(this.standsAtS, newestS);
+  }
+
+  /** Go back or on by a share of what is shown; what would be beyond the newest is live. */
+  move(share: number): void {
+    const newestS = this.edgeS ?? this.model.past.newestS;
+    if (newestS === null) return;
+    const oldestS = this.model.past.oldestS ?? -Infinity;
+    const atS = Math.max(this.right + share * this.windowS, Math.min(oldestS + this.windowS / 2, newestS));
+    this.standsAtS = atS >= newestS ? null : atS;
   }
 
   /** Draw; called once a frame. */
@@ -69,152 +106,181 @@ export class Timeline {
     const goal = this.mode === "aligned" ? 1 : 0;
     this.mix += Math.sign(goal - this.mix) * Math.min(stepS / GLIDE_S, Math.abs(goal - this.mix));
     const eased = this.mix * this.mix * (3 - 2 * this.mix);
-    if (!this.paused) this.edgeS = this.model.edge.at(nowS) ?? this.edgeS;
+    this.edgeS = this.model.edge.at(nowS) ?? this.edgeS;
     const { context } = this;
     const ratio = devicePixelRatio || 1;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
-    if (this.edgeS === null) return;
-    const edgeS = this.edgeS;
+    const { atS } = this;
+    if (atS === null) return;
     let ahead = 0;
     for (const stream of streams) {
-      const shift = this.shiftOf(stream, edgeS);
+      const shift = this.shiftOf(stream, atS);
       if (shift <= LONGEST_SHIFT_S) ahead = Math.max(ahead, shift);
     }
-    const wanted = edgeS + (1 - eased) * ahead;
-    this.right = this.paused && this.mix === goal ? wanted : wanted - 0.6 * this.model.edge.rate;
+    const behind = this.standsAtS === null && this.edgeS !== null ? BEHIND_S * this.model.edge.rate : 0;
+    this.right = atS - behind + (1 - eased) * ahead;
     const scale = this.width / this.windowS;
-    this.budget = TILES_A_FRAME;
+    this.tiles.beginFrame();
     this.drawGrid(scale);
+    const lanes = AXIS_PX + SCORE_PX;
     for (const [k, stream] of streams.entries()) {
-      const target = this.shiftOf(stream, edgeS);
-      const known = this.model.warning(stream) === null;
+      const target = this.shiftOf(stream, atS);
+      const isKnown = this.model.warning(stream) === null;
       const before = this.shifts.get(stream.name);
       // An estimate that moves glides into place: that is the jump into line.
-      const aligned = known ? target : (stream.arrivalOffsetS ?? 0);
+      const aligned = isKnown ? target : (stream.arrivalOffsetS ?? 0);
       const glided = before === undefined || Math.abs(aligned - before) > 1e4 ? aligned : before + (aligned - before) * Math.min(stepS * 6, 1);
       this.shifts.set(stream.name, glided);
-      this.drawLane(stream, AXIS_HEIGHT + k * laneHeight, laneHeight, glided * eased, scale, known);
+      const box = { x: 0, top: lanes + k * laneHeight, width: this.width, height: laneHeight - 1 };
+      const shift = { own: glided * eased, common: glided * (eased - 1) };
+      this.drawLane(stream, box, shift, isKnown);
+      this.drawEvents(stream, box, shift.common, scale);
     }
-    this.drawEvents(streams, laneHeight, scale);
+    const all = { x: 0, top: AXIS_PX, width: this.width, height: SCORE_PX - 1 };
+    this.drawSession(all, streams.length * laneHeight);
   }
 
   /** Own clock − timeline, s: as estimated, or as it looks by arrival. */
-  private shiftOf(stream: Stream, edgeS: number): number {
-    return this.model.offset(stream.node, edgeS) ?? stream.arrivalOffsetS ?? 0;
+  private shiftOf(stream: Stream, atS: number): number {
+    return this.model.offset(stream.node, atS) ?? stream.arrivalOffsetS ?? 0;
   }
 
-  private drawLane(stream: Stream, top: number, height: number, shift: number, scale: number, known: boolean): void {
+  /**
+   * `own` is what is taken from readings of the node's clock to place them, `common` from instants
+   * of the timeline: 0 while aligned.
+   */
+  private drawLane(stream: Stream, box: Box, shift: { own: number; common: number }, isKnown: boolean): void {
     const { context, colours } = this;
     const leftS = this.right - this.windowS;
-    const hopS = stream.activity.hopS;
-    const first = Math.floor((leftS + shift) / hopS / TILE_HOPS);
-    const last = Math.floor((this.right + shift) / hopS / TILE_HOPS);
+    const colour = colours[stream.modality === "text" ? "text-stream" : stream.modality] || colours["unknown"]!;
     context.fillStyle = colours["lane"]!;
-    context.fillRect(0, top + height - 1, this.width, 1);
-    context.globalAlpha = known ? 1 : 0.45;
-    for (let k = first; k <= last; k++) {
-      const tile = this.tile(stream, k);
-      if (!tile) continue;
-      const x = (k * TILE_HOPS * hopS - shift - leftS) * scale;
-      context.drawImage(tile, x, top + 2, TILE_HOPS * hopS * scale, height - 5);
-    }
+    context.fillRect(0, box.top + box.height, box.width, 1);
+    context.globalAlpha = isKnown ? 1 : 0.45;
+    const beginS = stream.activity.endHop === null ? Infinity : stream.activity.firstHop * stream.activity.hopS - shift.own;
+    if (isKnown && beginS > leftS) this.drawTiles(this.model.past.source(stream.name), box, shift.common, colour, beginS);
+    this.drawTiles(stream.activity, box, shift.own, colour, Infinity);
     context.globalAlpha = 1;
-    if (!known) this.hatch(0, top, this.width, height - 1, colours["warn"]!);
+    if (!isKnown) hatch(context, box, colours["warn"]!);
     for (const stretch of stream.stretches) {
-      const from = Math.max((stretch.fromS - shift - leftS) * scale, 0);
-      const to = stretch.toS === null ? this.width : Math.min((stretch.toS - shift - leftS) * scale, this.width);
-      if (to <= from) continue;
-      this.hatch(from, top, to - from, height - 1, colours["muted"]!);
-      if (to - from < 110) continue;
-      context.fillStyle = colours["muted"]!;
-      context.font = "11px system-ui, sans-serif";
-      context.fillText(`nothing: ${stretch.reason}`, from + 6, top + height / 2 + 4);
+      const part = this.part(box, stretch.fromS - shift.own, stretch.toS === null ? null : stretch.toS - shift.own);
+      if (!part) continue;
+      hatch(context, part, colours["muted"]!);
+      label(context, part, `nothing: ${stretch.reason}`, colours["muted"]!, colours["card"]!);
+    }
+    for (const anomaly of this.model.anomalies.all) {
+      if (!anomaly.streams.includes(stream.name) && anomaly.suspect !== stream.name) continue;
+      const part = this.part(box, anomaly.fromS - shift.common, anomaly.toS === null ? null : anomaly.toS - shift.common);
+      if (part) shade(context, part, anomaly, anomaly.suspect === stream.name, colours["bad"]!);
+    }
+    curve(context, box, stream.scores, { leftS: leftS + shift.common, rightS: this.right + shift.common }, this.rising(box), false);
+  }
+
+  /** Colour of a score by its height in a box: calm below, alarming above. */
+  private rising({ top, height }: Box): CanvasGradient {
+    const gradient = this.context.createLinearGradient(0, top + height, 0, top);
+    gradient.addColorStop(0, this.colours["muted"]!);
+    gradient.addColorStop(heightOf(0) * 0.6, this.colours["muted"]!);
+    gradient.addColorStop(heightOf(0), this.colours["bad"]!);
+    return gradient;
+  }
+
+  private drawTiles(source: ActivitySource, box: Box, shift: number, colour: string, untilS: number): void {
+    const { context } = this;
+    const leftS = this.right - this.windowS;
+    const scale = box.width / this.windowS;
+    const tileS = TILE_HOPS * source.hopS;
+    const first = Math.floor((leftS + shift) / tileS);
+    const last = Math.floor((this.right + shift) / tileS);
+    for (let k = first; k <= last; k++) {
+      const fromS = k * tileS - shift;
+      const share = Math.min((untilS - fromS) / tileS, 1);
+      if (share <= 0) return;
+      const tile = this.tiles.get(source, k, colour);
+      if (!tile) continue;
+      const x = (fromS - leftS) * scale;
+      context.drawImage(tile, 0, 0, tile.width * share, tile.height, x, box.top + 2, tileS * share * scale, box.height - 4);
     }
   }
 
-  private hatch(x: number, top: number, width: number, height: number, colour: string): void {
-    const { context } = this;
+  /** The part of a box between two instants; null: it is out of sight. An end that is null is now. */
+  private part(box: Box, fromS: number, toS: number | null): Box | null {
+    const leftS = this.right - this.windowS;
+    const scale = box.width / this.windowS;
+    const from = Math.max((fromS - leftS) * scale, 0);
+    const newest = ((this.edgeS ?? this.right) - leftS) * scale;
+    const to = Math.min(toS === null ? Math.max(newest, from) : (toS - leftS) * scale, box.width);
+    return to < from || from >= box.width || to < 0 ? null : { ...box, x: from, width: to - from };
+  }
+
+  /** The whole session's score, and its anomalies over all lanes' height. */
+  private drawSession(box: Box, lanesHeight: number): void {
+    const { context, colours, model } = this;
+    const leftS = this.right - this.windowS;
+    const range = { leftS, rightS: this.right };
+    const rising = this.rising(box);
+    const onceADay = box.top + box.height - 1 - heightOf(0) * (box.height - 3);
+    context.fillStyle = colours["line"]!;
+    context.fillRect(0, box.top + box.height, box.width, 1);
     context.save();
+    context.strokeStyle = colours["muted"]!;
+    context.globalAlpha = 0.5;
+    context.setLineDash([2, 4]);
     context.beginPath();
-    context.rect(x, top, width, height);
-    context.clip();
-    context.strokeStyle = colour;
-    context.globalAlpha = 0.28;
-    context.lineWidth = 1;
-    context.beginPath();
-    for (let at = x - height; at < x + width; at += 12) {
-      context.moveTo(at, top + height);
-      context.lineTo(at + height, top);
-    }
+    context.moveTo(0, onceADay);
+    context.lineTo(box.width, onceADay);
     context.stroke();
     context.restore();
+    for (const scores of model.past.scores(leftS, this.right)) {
+      const liveS = model.scores.timesS[0] ?? Infinity;
+      if ((scores.timesS[0] ?? Infinity) < liveS) curve(context, box, scores, { ...range, untilS: liveS }, rising, true);
+    }
+    curve(context, box, model.scores, range, rising, true);
+    for (const anomaly of model.anomalies.all) {
+      const part = this.part(box, anomaly.fromS, anomaly.toS);
+      if (!part) continue;
+      shade(context, part, anomaly, true, colours["bad"]!);
+      label(context, part, anomalyText(anomaly), colours["bad"]!, colours["card"]!);
+      context.globalAlpha = 0.06;
+      context.fillStyle = colours["bad"]!;
+      context.fillRect(part.x, box.top + box.height, part.width, lanesHeight);
+      context.globalAlpha = 1;
+    }
+    if (model.notJudged !== null) {
+      context.font = FONT;
+      context.fillStyle = colours["muted"]!;
+      context.fillText(`not judged: ${model.notJudged}`, 8, box.top + box.height / 2 + 4);
+    }
   }
 
   private drawGrid(scale: number): void {
     const { context, colours } = this;
-    const step = [1, 2, 5, 10, 20, 30, 60].find((each) => each * scale >= 70) ?? 60;
+    const step = [1, 2, 5, 10, 20, 30, 60, 120, 300].find((each) => each * scale >= 70) ?? 300;
     const leftS = this.right - this.windowS;
     context.fillStyle = colours["muted"]!;
-    context.font = "11px system-ui, sans-serif";
+    context.font = FONT;
     for (let t = Math.ceil(leftS / step) * step; t < this.right; t += step) {
       const x = (t - leftS) * scale;
       context.globalAlpha = 0.25;
-      context.fillRect(Math.round(x), AXIS_HEIGHT - 4, 1, this.height);
+      context.fillRect(Math.round(x), AXIS_PX - 4, 1, this.height);
       context.globalAlpha = 1;
       context.fillText(clockText(t), x + 4, 12);
     }
   }
 
-  private drawEvents(streams: Stream[], laneHeight: number, scale: number): void {
-    const { context, colours } = this;
+  /** Steps of the lane's clock, and blocks of it that never came. */
+  private drawEvents(stream: Stream, box: Box, shift: number, scale: number): void {
+    const colour = this.colours["warn"]!;
     const leftS = this.right - this.windowS;
-    for (const told of this.model.events) {
-      if (told.tRefS === null || told.tRefS < leftS || told.tRefS > this.right) continue;
-      if (!["anomaly", "jump", "gap"].includes(told.kind)) continue;
-      const x = (told.tRefS - leftS) * scale;
-      context.fillStyle = told.kind === "anomaly" ? colours["bad"]! : colours["warn"]!;
-      for (const [k, stream] of streams.entries()) {
-        const isMeant = told.stream === null ? told.node === "" || told.node === stream.node : `${told.node}/${told.stream}` === stream.name;
-        if (isMeant) context.fillRect(x - 1, AXIS_HEIGHT + k * laneHeight, 2, laneHeight - 1);
-      }
-      context.beginPath();
-      context.moveTo(x - 5, AXIS_HEIGHT - 8);
-      context.lineTo(x + 5, AXIS_HEIGHT - 8);
-      context.lineTo(x, AXIS_HEIGHT - 1);
-      context.fill();
+    for (const told of this.model.events.all) {
+      if ((told.kind !== "jump" && told.kind !== "gap") || told.node !== stream.node) continue;
+      if (told.tRefS === null || (told.stream !== null && told.stream !== stream.id)) continue;
+      const x = (told.tRefS - shift - leftS) * scale;
+      if (x < 0 || x > box.width) continue;
+      this.context.fillStyle = colour;
+      this.context.fillRect(x - 1, box.top, 2, box.height);
+      triangle(this.context, x, AXIS_PX - 1, colour);
     }
-  }
-
-  private tile(stream: Stream, number: number): HTMLCanvasElement | null {
-    const version = stream.activity.versions.get(number);
-    if (version === undefined) return null;
-    let tiles = this.tiles.get(stream);
-    if (!tiles) this.tiles.set(stream, (tiles = new Map()));
-    let tile = tiles.get(number);
-    if (tile && ((tile.version === version && tile.theme === this.theme) || this.budget <= 0)) return tile.canvas;
-    if (this.budget <= 0) return null;
-    this.budget--;
-    if (!tile) {
-      const canvas = document.createElement("canvas");
-      canvas.width = TILE_HOPS * PX_A_HOP;
-      canvas.height = TILE_HEIGHT;
-      tile = { canvas, version, theme: this.theme };
-      tiles.set(number, tile);
-      for (const old of tiles.keys()) if (old < number - 64) tiles.delete(old);
-    }
-    tile.version = version;
-    tile.theme = this.theme;
-    const context = tile.canvas.getContext("2d")!;
-    context.clearRect(0, 0, tile.canvas.width, TILE_HEIGHT);
-    context.fillStyle = this.colours[stream.modality === "text" ? "text-stream" : stream.modality] || this.colours["unknown"]!;
-    for (let k = 0; k < TILE_HOPS; k++) {
-      const value = stream.activity.at(number * TILE_HOPS + k);
-      if (Number.isNaN(value)) continue;
-      const half = 1 + Math.sqrt(value) * (TILE_HEIGHT / 2 - 1);
-      context.fillRect(k * PX_A_HOP, TILE_HEIGHT / 2 - half, PX_A_HOP, 2 * half);
-    }
-    return tile.canvas;
   }
 
   private resize(): void {
@@ -227,11 +293,6 @@ export class Timeline {
   }
 }
 
-export const AXIS_PX = AXIS_HEIGHT;
-
-function clockText(tS: number): string {
-  if (tS > 1e9) return new Date(tS * 1000).toISOString().slice(11, 19);
-  const whole = Math.round(Math.abs(tS));
-  const minutes = Math.floor(whole / 60);
-  return `${tS <= -0.5 ? "−" : ""}${minutes}:${String(whole - minutes * 60).padStart(2, "0")}`;
+function anomalyText(anomaly: Anomaly): string {
+  return `anomaly: ${anomaly.suspect}${rarely(Number(anomaly.facts["once_in_days"]))}${anomaly.toS === null ? ", goes on" : ""}`;
 }

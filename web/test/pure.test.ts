@@ -1,12 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { Activity } from "../src/activity";
+import { Anomalies } from "../src/anomalies";
 import { warnings } from "../src/banner";
 import type { Block } from "../src/block";
 import { type Clock, offsetAt, toRef } from "../src/clock";
 import { Edge } from "../src/edge";
-import { ppm, seconds } from "../src/format";
+import { clockText, ppm, seconds } from "../src/format";
 import { widthOf } from "../src/graph";
-import { Model } from "../src/model";
+import { Model, type StoredEvent } from "../src/model";
+import { heightOf, Scores } from "../src/scores";
 
 const clock = (facts: Partial<Clock> = {}): Clock => ({
   node: "wrist",
@@ -117,6 +119,101 @@ describe("a stream that carries nothing", () => {
     expect(model.stream("cam", "video").stretches).toEqual([{ fromS: 10, toS: 25, reason: "dark" }]);
     expect(model.stream("cam", "video").irrelevant).toBeNull();
   });
+});
+
+describe("an anomaly", () => {
+  const begin = { state: "begin", streams: ["cam/mic"], t_ref_ns: 10e9, duration_s: null, once_in_days: 2 };
+  const end = { ...begin, state: "end", streams: ["cam/mic", "wrist/imu"], t_ref_ns: 14e9, duration_s: 4 };
+  it("goes on from its begin until its end is told", () => {
+    const anomalies = new Anomalies();
+    anomalies.take("cam/mic", begin);
+    expect(anomalies.all.map((each) => [each.fromS, each.toS])).toEqual([[10, null]]);
+    anomalies.take("cam/mic", end);
+    expect(anomalies.all.map((each) => [each.fromS, each.toS, each.streams.length])).toEqual([[10, 14, 2]]);
+  });
+  it("is whole by its end alone, told in any order", () => {
+    const anomalies = new Anomalies();
+    anomalies.take("cam/mic", { ...end, t_ref_ns: 34e9 });
+    anomalies.take("cam/mic", end);
+    anomalies.take("cam/mic", begin);
+    expect(anomalies.all.map((each) => [each.fromS, each.toS])).toEqual([
+      [10, 14],
+      [30, 34],
+    ]);
+  });
+  it("ends with the first tick that says that none goes on", () => {
+    const model = new Model();
+    say(model, "event/anomaly/cam/mic", begin);
+    say(model, "aligned", { t_ref: 13, streams: {}, anomaly: 0.5, alarm: true });
+    expect(model.anomalies.all[0]!.toS).toBeNull();
+    say(model, "aligned", { t_ref: 25, streams: {}, anomaly: -3, alarm: false });
+    expect(model.anomalies.all[0]!.toS).toBe(25);
+  });
+  it("whose end nobody told is a mark once another begins", () => {
+    const anomalies = new Anomalies();
+    anomalies.take("cam/mic", begin);
+    anomalies.take("cam/mic", { ...begin, t_ref_ns: 50e9 });
+    expect(anomalies.all.map((each) => each.toS)).toEqual([10, null]);
+  });
+});
+
+describe("scores", () => {
+  it("of a tick are kept for the session and for each stream that is known", () => {
+    const model = new Model();
+    say(model, "state/cam/mic", { modality: "audio" });
+    say(model, "aligned", { t_ref: 5, streams: { "cam/mic": { anomaly: -1 }, "new/one": { anomaly: 1 } }, anomaly: null });
+    expect(model.stream("cam", "mic").scores.values).toEqual([-1]);
+    expect(model.scores.values).toEqual([NaN]);
+  });
+  it("begin anew when the timeline does", () => {
+    const scores = new Scores();
+    for (const tS of [10, 11, 3]) scores.push(tS, 0);
+    expect(scores.timesS).toEqual([3]);
+  });
+  it("are higher for what is rarer, and unknown is no height", () => {
+    expect(heightOf(-3)).toBe(0);
+    expect(heightOf(0)).toBeGreaterThan(heightOf(-1));
+    expect(heightOf(NaN)).toBeNaN();
+  });
+});
+
+describe("events of the store", () => {
+  const gap = (number: number, facts: object = {}): StoredEvent =>
+    ({ number, event: "gap", node: "cam", stream: "mic", blocks: 3, told_utc_ns: number * 1e9, timeline: 1, t_ref_ns: 7e9, ...facts }) as StoredEvent;
+  it("are told once, whether they were heard before or not", () => {
+    const model = new Model();
+    model.timeline = 1;
+    say(model, "event/gap/cam/mic", { event: "gap", node: "cam", stream: "mic", blocks: 3 });
+    for (const number of [5, 4, 5]) model.addStoredEvent(gap(number));
+    expect(model.events.all.map((told) => told.number)).toEqual([4, 5]);
+  });
+  it("have no place on the timeline when they are of an earlier one", () => {
+    const model = new Model();
+    model.timeline = 2;
+    model.addStoredEvent(gap(1));
+    model.addStoredEvent(gap(2, { timeline: 2 }));
+    expect(model.events.all.map((told) => told.tRefS)).toEqual([null, 7]);
+  });
+  it("say when a stream carried nothing before the page was opened", () => {
+    const model = new Model();
+    model.timeline = 1;
+    say(model, "clock/cam", clock({ node: "cam", status: "reference", offset_s: 0 }));
+    const told = (number: number, state: string, sinceS: number, atS: number) =>
+      model.addStoredEvent(gap(number, { event: "relevance", state, reason: "dark", since_node_ns: sinceS * 1e9, t_ref_ns: atS * 1e9 }));
+    told(1, "irrelevant", 900, 7); // of another run of the clock
+    told(2, "irrelevant", 10, 15);
+    told(3, "relevant", 25, 26);
+    expect(model.stream("cam", "mic").stretches).toEqual([{ fromS: 10, toS: 25, reason: "dark" }]);
+  });
+});
+
+describe("an instant", () => {
+  it.each([
+    [75, "1:15"],
+    [3675, "1:01:15"],
+    [-5, "−0:05"],
+    [1_795_661_901, "02:58:21"],
+  ])("of %s s is %s", (tS, text) => expect(clockText(tS)).toBe(text));
 });
 
 describe("numbers", () => {

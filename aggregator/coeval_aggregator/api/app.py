@@ -6,8 +6,8 @@ and for all in the header `Link`) is where they go on.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
@@ -16,8 +16,9 @@ from fastapi.responses import Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from coeval import __version__
+from coeval.hops import HOP_NS
 from coeval.time import NS_PER_S
-from coeval_aggregator.api import aligned, problems
+from coeval_aggregator.api import activity, aligned, problems
 from coeval_aggregator.api.asked import (
     find_session,
     find_timeline,
@@ -44,6 +45,9 @@ From = Annotated[str | None, Query(alias="from", description="s of the timeline;
 To = Annotated[str | None, Query(description="s of the timeline, exclusive; default: the newest")]
 Timeline = Annotated[int | None, Query(description="number of the timeline; default: the newest")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="rows a page")]
+After = Annotated[int, Query(ge=0, description="only those of a higher number")]
+Before = Annotated[int | None, Query(ge=1, description="only those of a lower number")]
+Order = Annotated[Literal["oldest", "newest"], Query(description="which come first")]
 Accept = Annotated[str, Header(include_in_schema=False)]
 
 
@@ -247,6 +251,43 @@ def make_app(
         )
         return paged(Response(body, media_type="application/json"), following)
 
+    @app.get(
+        "/v1/sessions/{session}/activity",
+        responses={
+            **problems.RESPONSES,
+            200: {
+                "description": "a page of the range",
+                "content": {"application/json": {"schema": activity.SCHEMA}},
+            },
+        },
+    )
+    def activities(
+        request: Request,
+        session: SessionName,
+        from_: From = None,
+        to: To = None,
+        streams: Annotated[str | None, Query(description="node/stream, …; default: all")] = None,
+        step: Annotated[float, Query(description="s between instants")] = HOP_NS / NS_PER_S,
+        timeline: Timeline = None,
+        limit: Limit = ROWS_A_PAGE,
+    ) -> Response:
+        """How far each stream's embedding moves from one instant to the next."""
+        step_ns = read_step(step)
+        with stored().lend() as reader:
+            found = find_session(reader, session)
+            chosen = find_timeline(reader, found, timeline)
+            wanted = read_range(reader, found, chosen, from_s=from_, to_s=to)
+            names = read_streams(reader, found, streams)
+            end_ns = min(wanted.to_ns, wanted.from_ns + limit * step_ns)
+            t_ref_ns = np.arange(wanted.from_ns - step_ns, end_ns, step_ns, dtype=np.int64)
+            rows = align_rows(reader, found, chosen, t_ref_ns=t_ref_ns, streams=names)
+        next_ns = int(t_ref_ns[-1]) + step_ns
+        following = next_url(request, from_ns=next_ns) if next_ns < wanted.to_ns else None
+        body = activity.to_json(
+            found, chosen, t_ref_ns=t_ref_ns, step_ns=step_ns, streams=rows, following=following
+        )
+        return paged(Response(body, media_type="application/json"), following)
+
     @app.get("/v1/sessions/{session}/ticks", responses=problems.RESPONSES)
     def ticks(
         request: Request,
@@ -277,18 +318,26 @@ def make_app(
     def anomalies(
         request: Request,
         session: SessionName,
-        after: Annotated[int, Query(ge=0, description="number of the last one known")] = 0,
+        after: After = 0,
+        before: Before = None,
+        order: Order = "oldest",
         limit: Limit = ROWS_A_PAGE,
     ) -> Response:
-        """Anomalies in the order they were told."""
+        """Anomalies in the order they were told, or the newest first."""
         with stored().lend() as reader:
             found = find_session(reader, session)
-            rows = reader.events(found, after=after, kinds=("anomaly",), limit=limit)
-        following = None
-        if len(rows) == limit:
-            following = str(request.url.include_query_params(after=rows[-1]["number"]))
-        told = {"session": session, "anomalies": rows, "next": following}
-        return paged(json_response(told), following)
+            rows = reader.events(
+                found,
+                after=after,
+                before=before,
+                newest_first=order == "newest",
+                kinds=("anomaly",),
+                limit=limit,
+            )
+        following = next_events(request, rows, order=order, limit=limit)
+        return paged(
+            json_response({"session": session, "anomalies": rows, "next": following}), following
+        )
 
     @app.get(
         "/v1/sessions/{session}/events",
@@ -303,21 +352,24 @@ def make_app(
     def events(
         request: Request,
         session: SessionName,
-        after: Annotated[int, Query(ge=0, description="number of the last one known")] = 0,
+        after: After = 0,
+        before: Before = None,
+        order: Order = "oldest",
         limit: Limit = ROWS_A_PAGE,
         accept: Accept = "",
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Jumps, gaps, anomalies …: with `Accept: text/event-stream` as they happen, resumed by
-        `Last-Event-ID`; else a page of those there are."""
+        `Last-Event-ID`; else a page of those there are, in the order they were told or the newest
+        first."""
         lent = stored()
         with lent.lend() as reader:
             found = find_session(reader, session)
             if "text/event-stream" not in accept:
-                rows = reader.events(found, after=after, limit=limit)
-                following = None
-                if len(rows) == limit:
-                    following = str(request.url.include_query_params(after=rows[-1]["number"]))
+                rows = reader.events(
+                    found, after=after, before=before, newest_first=order == "newest", limit=limit
+                )
+                following = next_events(request, rows, order=order, limit=limit)
                 told = {"session": session, "events": rows, "next": following}
                 return paged(json_response(told), following)
         if last_event_id is not None:
@@ -384,3 +436,13 @@ def next_url(request: Request, *, from_ns: int) -> str:
     """The same question from an instant on."""
     whole, part = divmod(from_ns, NS_PER_S)
     return str(request.url.include_query_params(**{"from": f"{whole}.{part:09d}"}))
+
+
+def next_events(
+    request: Request, rows: Sequence[Mapping[str, Any]], *, order: str, limit: int
+) -> str | None:
+    """The same question about the events that follow a page; None: there are no more."""
+    if len(rows) < limit:
+        return None
+    bound = "before" if order == "newest" else "after"
+    return str(request.url.include_query_params(**{bound: rows[-1]["number"]}))

@@ -292,32 +292,33 @@ class Reader:
         session: SessionRow,
         *,
         after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
         kinds: Sequence[str] = (),
         limit: int,
     ) -> list[dict[str, Any]]:
-        """The session's events in the order they were told.
+        """The session's events in the order they were told, or against it.
 
         Args:
             session: whose.
             after: only those with a higher number.
+            before: only those with a lower number; None: all.
+            newest_first: whether the last one told comes first.
             kinds: only of these kinds; none: all.
             limit: at most so many.
         """
         of_kinds = f"AND kind IN ({', '.join('?' * len(kinds))}) " if kinds else ""
+        of_older = "" if before is None else "AND id < ? "
         rows = self._database.fetch(
             "SELECT id, kind, told_utc_ns, timeline_id, t_ref_ns, payload FROM events "
-            f"WHERE session_id = ? AND id > ? {of_kinds}ORDER BY id LIMIT ?",
-            (session.id, after, *kinds, limit),
+            f"WHERE session_id = ? AND id > ? {of_older}{of_kinds}"
+            f"ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
+            (session.id, after, *(() if before is None else (before,)), *kinds, limit),
         )
         return [
-            json.loads(payload)
-            | {
-                "number": number,
-                "event": kind,
-                "told_utc_ns": told,
-                "timeline": timeline,
-                "t_ref_ns": t_ref_ns,
-            }
+            {"t_ref_ns": t_ref_ns}  # an anomaly says itself when it was
+            | json.loads(payload)
+            | {"number": number, "event": kind, "told_utc_ns": told, "timeline": timeline}
             for number, kind, told, timeline, t_ref_ns, payload in rows
         ]
 

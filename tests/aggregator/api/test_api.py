@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -192,6 +193,50 @@ def test_ticks_come_in_pages(asking: Asking, url: str) -> None:
     assert len(all_pages(asking, path + "&limit=3", "ticks")) == 4
 
 
+def test_activity_is_how_far_each_embedding_moved(asking: Asking) -> None:
+    told = asking.get("/v1/sessions/s/activity?from=10&to=11&step=0.05&streams=cam/mic")
+    rows = asking.get("/v1/sessions/s/aligned?from=9.95&to=11&step=0.05&streams=cam/mic")
+    vectors = np.array(rows["streams"]["cam/mic"]["rows"])
+    moves = np.linalg.norm(np.diff(vectors, axis=0), axis=1)
+    assert told["from_ns"] == 10 * NS_PER_S
+    assert told["streams"]["cam/mic"]["activity"] == pytest.approx(moves, abs=1e-3)
+
+
+def test_activity_of_what_is_not_there_is_unknown(asking: Asking) -> None:
+    told = asking.get("/v1/sessions/s/activity?from=-1&to=0.1&step=0.05&streams=cam/mic")
+    activity = told["streams"]["cam/mic"]["activity"]
+    assert activity[:21] == [None] * 21  # the first embedding has none before it
+    assert activity[21] is not None
+
+
+def test_pages_of_activity_go_on_where_the_one_before_ended(asking: Asking) -> None:
+    path = "/v1/sessions/s/activity?from=2&to=4&streams=cam/mic"
+    whole = asking.get(path)["streams"]["cam/mic"]["activity"]
+    first = asking.get(path + "&limit=15")
+    rest = asking.get(first["next"].replace("limit=15", "limit=100"))
+    parts = [page["streams"]["cam/mic"]["activity"] for page in (first, rest)]
+    assert parts[0] + parts[1] == whole
+
+
+def test_the_newest_events_come_first_where_they_are_asked_so(url: str, asking: Asking) -> None:
+    store = open_store(url)
+    store.write([kept(event(), utc_ns=utc_ns) for utc_ns in (2, 3, 4, 5)])
+    store.close()
+    newest = asking.get("/v1/sessions/s/events?order=newest&limit=2")
+    assert [each["number"] for each in newest["events"]] == [5, 4]
+    earlier = asking.get(newest["next"])
+    assert [each["number"] for each in earlier["events"]] == [3, 2]
+
+
+def test_an_anomaly_says_itself_when_it_was(url: str, asking: Asking) -> None:
+    told = replace(event(), kind="anomaly", payload='{"t_ref_ns": 3, "state": "begin"}')
+    store = open_store(url)
+    store.write([kept(told, utc_ns=9)])
+    store.close()
+    (anomaly,) = asking.get("/v1/sessions/s/anomalies")["anomalies"]
+    assert (anomaly["t_ref_ns"], anomaly["event"]) == (3, "anomaly")
+
+
 def test_events_are_listed_and_anomalies_are_those_of_their_kind(asking: Asking) -> None:
     (told,) = asking.get("/v1/sessions/s/events")["events"]
     assert (told["number"], told["t_ref_ns"]) == (1, 5)
@@ -217,6 +262,8 @@ def test_events_are_listed_and_anomalies_are_those_of_their_kind(asking: Asking)
         ("/v1/sessions/s/aligned?timeline=9", 404, "timeline", "no timeline 9; there are: 1"),
         ("/v1/sessions/s/clocks/history?node=roof", 404, "node", "there are: wrist"),
         ("/v1/sessions/s/events?after=-1", 400, "after", "after"),
+        ("/v1/sessions/s/events?order=best", 400, "order", "'oldest' or 'newest'"),
+        ("/v1/sessions/s/anomalies?before=x", 400, "before", "before"),
         ("/v1/nothing", 404, None, "/v1/nothing"),
     ],
 )
@@ -269,6 +316,7 @@ def test_every_route_is_in_the_document_with_its_problems(asking: Asking) -> Non
         "/metrics",
         "/v1/sessions",
         "/v1/sessions/{session}",
+        "/v1/sessions/{session}/activity",
         "/v1/sessions/{session}/aligned",
         "/v1/sessions/{session}/anomalies",
         "/v1/sessions/{session}/clocks",

@@ -1,0 +1,75 @@
+"""`/activity`: how much happens in each stream at fixed instants of the timeline, for the eye.
+
+A number an instant in place of an embedding: what the page draws of the past.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from coeval.samples import IntArray
+from coeval_aggregator.api.aligned import timeline_to_json
+from coeval_aggregator.store.alignment import AlignedRows
+from coeval_aggregator.store.reading import SessionRow, TimelineRow
+
+DECIMALS = 3
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "session": {"type": "string"},
+        "timeline": {"type": "object"},
+        "step_s": {"type": "number"},
+        "from_ns": {"type": "integer", "description": "the first instant, ns of the timeline"},
+        "streams": {
+            "type": "object",
+            "description": "by node/stream",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "modality": {"type": ["string", "null"]},
+                    "activity": {
+                        "type": "array",
+                        "items": {"type": ["number", "null"]},
+                        "description": "distance of an instant's embedding from the one a step "
+                        "before; null: one of the two is not there",
+                    },
+                },
+            },
+        },
+        "next": {"type": ["string", "null"], "description": "where the range goes on"},
+    },
+}
+
+
+def moves(aligned: AlignedRows) -> list[float | None]:
+    """How far each row is from the one before; of the first row none is told."""
+    steps = np.linalg.norm(np.diff(aligned.rows, axis=0), axis=1).astype(np.float64)
+    known = aligned.is_there[1:] & aligned.is_there[:-1]
+    told: list[float | None] = np.round(np.where(known, steps, 0.0), DECIMALS).tolist()
+    return [move if is_known else None for move, is_known in zip(told, known, strict=True)]
+
+
+def to_json(
+    session: SessionRow,
+    timeline: TimelineRow,
+    *,
+    t_ref_ns: IntArray,
+    step_ns: int,
+    streams: Mapping[str, AlignedRows],
+    following: str | None,
+) -> bytes:
+    """A page as JSON; the first row of each stream is the one before the page."""
+    value = {
+        "session": session.name,
+        "timeline": timeline_to_json(timeline),
+        "step_s": step_ns / 1e9,
+        "from_ns": int(t_ref_ns[1]),
+        "streams": {
+            name: {"modality": each.modality, "activity": moves(each)}
+            for name, each in streams.items()
+        },
+        "next": following,
+    }
+    return orjson.dumps(value)
