@@ -254,15 +254,18 @@ def hops_of(stream: AlignedStream, first: int, end: int) -> StreamHops:
     num = end - first
     rows = np.zeros((num, TICK_HOPS, EMBEDDING_DIM), np.float32)
     covered = np.zeros((num, TICK_HOPS), np.float32)
+    surprise = np.zeros((num, TICK_HOPS), np.float32)
     for k in range(num):
         last_ns = stream.clock.to_node(RefNs((first + k) * TICK_NS - HOP_NS // 2))
         if last_ns is not None:
             rows[k], covered[k] = stream.ring.rows_until(last_ns, num_hops=TICK_HOPS)
+            surprise[k] = stream.ring.surprise_at(last_ns)
     return StreamHops(
         name=stream.name,
         modality=stream.modality,
         rows=rows.reshape(-1, EMBEDDING_DIM),
         covered=covered.reshape(-1),
+        surprise=surprise.reshape(-1),
     )
 
 

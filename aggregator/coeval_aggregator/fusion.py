@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from coeval.alarm_rate import AlarmRate, fit_alarm_rate
+from coeval.alarm_rate import S_PER_DAY, AlarmRate, fit_alarm_rate
 from coeval.errors import EncoderMismatch
 from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.hops import HOP_NS
@@ -47,6 +48,8 @@ class StreamHops:
     """Embeddings, shape (T, 16); T a multiple of TICK_HOPS, the same for all streams."""
     covered: FloatArray
     """1 where there is a row, else 0, shape (T,)."""
+    surprise: FloatArray | None = None
+    """That the samples behind the rows repeat, in nats, shape (T,); None: it was not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,9 @@ class FusedStream:
     """What a tick says of one stream."""
 
     score: float
-    """Log-odds that it is not as it should be."""
+    """Log-odds that it is not as it should be, by what it shows."""
+    surprise: float
+    """How unlike its past it is that its samples repeat, in nats; 0: they do not."""
     per_day: float | None
     """Alarms a day that such a calm stream would raise at this score; None: not calibrated."""
     own_error: float
@@ -169,6 +174,33 @@ class Fusion:
         borne = [rates[m].guaranteed_per_day for m in modality if m in rates]
         return sum(borne) if borne else None
 
+    def per_day(
+        self,
+        score: NDArray[np.floating] | float,
+        surprise: NDArray[np.floating] | float,
+        *,
+        modality: Modality,
+        mode: Mode | None = None,
+    ) -> NDArray[np.float64] | None:
+        """Alarms a day that such a calm stream would raise; None: not calibrated.
+
+        Args:
+            score: the network's, of one tick or many.
+            surprise: that samples repeat, in nats; of text nobody asks.
+            modality: of the stream.
+            mode: which fusion's scores; None: the one that answers.
+        """
+        rate = self.rates.get(mode or self.mode, {}).get(modality)
+        if rate is None:
+            return None
+        shown = rate.at(score)
+        if modality == "text":
+            return shown
+        repeats = S_PER_DAY * np.exp(-np.asarray(surprise, np.float64))
+        # Each of the two may raise the alarm.
+        both: NDArray[np.float64] = 2.0 * np.minimum(shown, repeats)
+        return both
+
     def in_mode(self, mode: Mode) -> "Fusion":
         """The same network, another fusion answering."""
         return Fusion(
@@ -282,16 +314,18 @@ class FusionTrack:
         self, raw: RawTicks, n: int, streams: Sequence[StreamHops], seen: FloatArray
     ) -> FusedTick:
         mode = MODES.index(self._fusion.mode)
-        rates = self._fusion.rates.get(self._fusion.mode, {})
         found: dict[str, FusedStream] = {}
         for s, stream in enumerate(streams):
             if not raw.present[n, s] or seen[s] < WARM_HOPS:
                 continue
             score = float(raw.scores[n, mode, s])
-            rate = rates.get(stream.modality)
+            last = (n + 1) * TICK_HOPS - 1
+            surprise = 0.0 if stream.surprise is None else float(stream.surprise[last])
+            rate = self._fusion.per_day(score, surprise, modality=stream.modality)
             found[stream.name] = FusedStream(
                 score=score,
-                per_day=None if rate is None else float(rate.at(score)),
+                surprise=surprise,
+                per_day=None if rate is None else float(rate),
                 own_error=float(raw.errors[n, s, 0]),
                 told_error=float(raw.errors[n, s, 1]),
             )

@@ -120,7 +120,7 @@ class StreamIngest:
             self.counts.superseded += 1
             return True
         hops = Hops(t0_node_ns=block.t0_node_ns, rows=block.embeddings)
-        if self.ring.write(hops):
+        if self.ring.write(hops, surprise=block.surprise):
             self.counts.blocks += 1
         else:
             self.counts.late += 1

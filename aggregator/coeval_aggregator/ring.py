@@ -20,6 +20,7 @@ class Ring:
         self._capacity = capacity_hops
         self._rows = np.zeros((capacity_hops, EMBEDDING_DIM), np.float32)
         self._is_there = np.zeros(capacity_hops, np.bool_)
+        self._surprise = np.zeros(capacity_hops, np.float32)
         self._end: int | None = None
         """Index of the hop after the newest."""
 
@@ -28,8 +29,12 @@ class Ring:
         """End of the newest hop; None: empty."""
         return None if self._end is None else NodeNs(self._end * HOP_NS)
 
-    def write(self, hops: Hops) -> int:
+    def write(self, hops: Hops, *, surprise: float = 0.0) -> int:
         """Store rows by their hop; the last one written to a hop stays.
+
+        Args:
+            hops: the rows.
+            surprise: that the samples behind them repeat, in nats (`coeval.repeats`).
 
         Returns:
             How many were stored; the others are older than the oldest hop kept.
@@ -47,6 +52,7 @@ class Ring:
         rows = hops.rows[max(oldest - first, 0) :]
         slots = self._slots(end - len(rows), end)
         self._rows[slots] = rows
+        self._surprise[slots] = surprise
         self._is_there[slots] = True
         return len(rows)
 
@@ -77,6 +83,14 @@ class Ring:
         end = 0 if self._end is None else self._end
         is_there = self._is_there[slots] & (hops < end) & (hops >= end - self._capacity)
         return self._rows[slots] * is_there[:, None], is_there
+
+    def surprise_at(self, t_node_ns: int) -> float:
+        """The surprise told with the row of the hop that holds an instant; 0: there is no row."""
+        hop = t_node_ns // HOP_NS
+        if self._end is None or not self._end - self._capacity <= hop < self._end:
+            return 0.0
+        slot = hop % self._capacity
+        return float(self._surprise[slot]) if self._is_there[slot] else 0.0
 
     def runs(self) -> list[Hops]:
         """Copies of all rows in time order; a new element after every gap."""

@@ -15,7 +15,7 @@ offset bytes type     field
 32     4     uint32   seq
 36     4     uint32   hop_ns
 40     2     uint16   dim: columns
-42     2     uint16   reserved, 0
+42     2     uint16   surprise that samples repeat, in hundredths of nats (`coeval.repeats`)
 44     4     uint32   CRC-32 (IEEE 802.3, as zlib) of bytes 0…43 and of everything after 47
 48     2·n   float16  embeddings, row after row, n = count × dim
 ====== ===== ======== =====================================================================
@@ -64,6 +64,9 @@ class Block:
     """The node's clock when the block was sealed; None: not read."""
     embeddings: FloatArray
     """Rows, shape (count, dim); float16 on the wire."""
+    surprise: float = 0.0
+    """How unlike the stream's past it is that its samples repeat, in nats (`coeval.repeats`); 0:
+    they do not, or the node does not say."""
 
 
 def encode_block(block: Block) -> bytes:
@@ -99,7 +102,7 @@ def encode_block(block: Block) -> bytes:
         block.seq,
         block.hop_ns,
         dim,
-        0,
+        min(max(round(100 * block.surprise), 0), 0xFFFF),
         0,
     )[:CRC_AT]
     return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "little") + body
@@ -126,8 +129,8 @@ def decode_block(data: bytes, *, where: str = "block", reader: str = "reader") -
         )
     if len(data) < HEADER_BYTES:
         raise BadBlock(f"{where}: truncated header: expected {HEADER_BYTES} bytes, got {len(data)}")
-    (_, _, flags, count, boot_id, t0_ns, clock_ns, seq, hop_ns, dim, _, crc) = HEADER.unpack_from(
-        data
+    (_, _, flags, count, boot_id, t0_ns, clock_ns, seq, hop_ns, dim, surprise, crc) = (
+        HEADER.unpack_from(data)
     )
     _check_size(count, dim, where=where)
     expected = HEADER_BYTES + 2 * count * dim
@@ -149,6 +152,7 @@ def decode_block(data: bytes, *, where: str = "block", reader: str = "reader") -
         hop_ns=hop_ns,
         clock_node_ns=NodeNs(clock_ns) if flags & HAS_CLOCK else None,
         embeddings=embeddings.astype(np.float32),
+        surprise=surprise / 100,
     )
 
 

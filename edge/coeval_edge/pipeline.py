@@ -13,6 +13,7 @@ import numpy as np
 from coeval.features import Extractor
 from coeval.hops import HOP_NS, Hops, join
 from coeval.relevance import Relevance, RelevanceWatch
+from coeval.repeats import RepeatWatch
 from coeval.samples import Sample
 from coeval.time import NodeNs
 from coeval.wire import Block
@@ -66,6 +67,7 @@ class StreamPipeline:
         """Samples, and blocks of rows, that could not be used."""
         self._watch, self._drop_irrelevant = watch, drop
         self._changes: list[Relevance] = []
+        self._repeats = RepeatWatch()
         self._left_out = LeftOut()
         self.first_seq = 0
         """Number of the first block that the present encoder answered."""
@@ -81,6 +83,7 @@ class StreamPipeline:
     def push(self, sample: Sample, *, now_node_ns: NodeNs) -> list[Block]:
         """Add a sample; take the blocks it completes. A sample that cannot be used is dropped."""
         self.num_samples += 1
+        self._repeats.push(sample)
         blocks: list[Block] = []
         if self._watch is not None:
             blocks = self._note(self._watch.push(sample), now_node_ns=now_node_ns)
@@ -198,6 +201,7 @@ class StreamPipeline:
                     hop_ns=HOP_NS,
                     clock_node_ns=now_node_ns,
                     embeddings=hops.rows,
+                    surprise=self._repeats.surprise,
                 )
             )
             self._seq += 1

@@ -80,13 +80,19 @@ class Scene:
         told = {"modality": "audio", "encoder": {"sha256": sha256}, "boot": f"{1:016x}", **more}
         self.session.handle(TOPICS.descriptor("cam", stream), json.dumps(told).encode(), now_s=0.0)
 
-    def go_on(self, *, for_s: float, frozen: str = "", missing: str = "") -> None:
-        """Let every stream send noise, one the same row again and again, one nothing."""
+    def go_on(
+        self, *, for_s: float, frozen: str = "", missing: str = "", repeating: str = ""
+    ) -> None:
+        """Let every stream send noise, one the same row again and again, one nothing, one noise
+        of which its node says that the samples behind it repeat."""
         for _ in range(round(for_s * 1e9 / HOP_NS / BLOCK_HOPS)):
             for stream in self._seq:
                 rows = self._rng.normal(0, 0.1, (BLOCK_HOPS, EMBEDDING_DIM)).astype(np.float32)
                 if stream != missing:
-                    self._send(stream, rows * 0 + 0.1 if stream == frozen else rows)
+                    surprise = 30.0 if stream == repeating else 0.0
+                    self._send(
+                        stream, rows * 0 + 0.1 if stream == frozen else rows, surprise=surprise
+                    )
             self._block += 1
             self.session.tell_ticks()
         for message in self.session.take_outbox():
@@ -96,7 +102,7 @@ class Scene:
                 self.topics.add(message.topic)
                 self.anomalies.append(json.loads(message.payload))
 
-    def _send(self, stream: str, rows: FloatArray) -> None:
+    def _send(self, stream: str, rows: FloatArray, *, surprise: float) -> None:
         block = Block(
             boot_id=1,
             seq=self._seq[stream],
@@ -104,6 +110,7 @@ class Scene:
             hop_ns=HOP_NS,
             clock_node_ns=None,
             embeddings=rows,
+            surprise=surprise,
         )
         self._seq[stream] += 1
         self.session.handle(TOPICS.block("cam", stream), encode_block(block), now_s=0.0)
@@ -144,6 +151,15 @@ def test_a_frozen_stream_is_told_of_once_and_its_end_after_ten_calm_seconds() ->
     assert scene.topics == {"coeval/default/event/anomaly/cam/roof"}
     assert 11 < end["duration_s"] < 14
     assert not scene.ticks[-1]["alarm"]
+
+
+def test_a_node_that_says_its_samples_repeat_raises_the_alarm_whatever_they_look_like() -> None:
+    scene = Scene("mic", "roof")
+    scene.go_on(for_s=20)
+    scene.go_on(for_s=2, repeating="roof")
+    (begin,) = scene.anomalies
+    assert (begin["state"], begin["streams"]) == ("begin", ["cam/roof"])
+    assert begin["once_in_days"] > 1e6
 
 
 def test_what_calm_hours_bear_out_is_told_of_all_streams_together() -> None:

@@ -1,5 +1,7 @@
 """The fusion network that ships, as the server runs it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -154,3 +156,24 @@ def test_a_session_counts_its_own_calm(fusion: Fusion) -> None:
 def test_a_short_history_is_no_calibration(fusion: Fusion) -> None:
     with pytest.raises(NotEnoughEvidence):
         fusion.recalibrated({"video": [np.zeros(100, np.float32)]})
+
+
+def test_samples_that_repeat_are_an_alarm_of_their_own(fusion: Fusion) -> None:
+    a, b = stream("a", "video"), stream("b", "audio", seed=2)
+    repeating = replace(a, surprise=np.linspace(0, 30, 300).astype(np.float32))
+    calm, found = fusion.fuse([a, b])[0], fusion.fuse([repeating, b])[0]
+    assert not calm.is_alarm
+    assert found.is_alarm
+    assert found.suspect == "a"
+    assert found.streams["a"].score == pytest.approx(calm.streams["a"].score)
+
+
+def test_two_ways_to_raise_an_alarm_raise_twice_as_many(fusion: Fusion) -> None:
+    score = fusion.rates["hybrid"]["video"].threshold(1.0)
+    assert fusion.per_day(score, 0.0, modality="video") == pytest.approx(2.0, rel=1e-3)
+    assert fusion.per_day(-99.0, np.log(86_400.0), modality="video") == pytest.approx(2.0)
+
+
+def test_of_text_nobody_asks_whether_it_repeats(fusion: Fusion) -> None:
+    score = fusion.rates["hybrid"]["text"].threshold(1.0)
+    assert fusion.per_day(score, 99.0, modality="text") == pytest.approx(1.0, rel=1e-3)

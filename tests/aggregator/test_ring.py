@@ -94,3 +94,13 @@ def test_a_row_is_found_anywhere_in_its_hop() -> None:
     assert ring.row_at(4 * HOP_NS - 1) is not None
     assert ring.row_at(4 * HOP_NS) is None
     assert ring.row_at(3 * HOP_NS - 1) is None
+
+
+def test_a_row_keeps_the_surprise_it_came_with_and_a_gap_has_none() -> None:
+    ring = Ring(capacity_hops=50)
+    ring.write(rows(0, 10))
+    ring.write(rows(20, 10), surprise=7.5)
+    told = [ring.surprise_at(hop * HOP_NS) for hop in (5, 15, 25, 35)]
+    assert told == [0.0, 0.0, 7.5, 0.0]
+    ring.write(rows(70, 10))
+    assert ring.surprise_at(75 * HOP_NS) == 0.0

@@ -158,3 +158,11 @@ def test_every_block_comes_back_as_it_was(
     got = decode_block(encode_block(sent))
     assert (got.seq, got.boot_id, got.t0_node_ns) == (seq, boot_id, t0_ns)
     np.testing.assert_array_equal(got.embeddings, sent.embeddings)
+
+
+@pytest.mark.parametrize(("surprise", "told"), [(0.0, 0.0), (11.366, 11.37), (1e4, 655.35)])
+def test_the_surprise_that_samples_repeat_goes_with_a_block(
+    block: Block, surprise: float, told: float
+) -> None:
+    decoded = decode_block(encode_block(replace(block, surprise=surprise)))
+    assert decoded.surprise == pytest.approx(told)

@@ -45,6 +45,13 @@ class Doubler:
         return [Hops(t0_node_ns=hops.t0_node_ns, rows=2 * hops.rows)]
 
 
+class FirstColumns(Doubler):
+    """As many columns as an embedding has."""
+
+    def push(self, hops: Hops) -> list[Hops]:
+        return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]
+
+
 def rows(first: int, count: int, *, value: float | None = None) -> list[Hops]:
     values = np.arange(first, first + count) if value is None else np.full(count, value)
     return [
@@ -118,10 +125,6 @@ def test_rows_that_are_no_numbers_never_reach_the_wire(value: float) -> None:
 
 
 def test_silence_of_text_becomes_blocks_as_time_passes() -> None:
-    class FirstColumns(Doubler):
-        def push(self, hops: Hops) -> list[Hops]:
-            return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]
-
     pipe = StreamPipeline(make_extractor("text"), FirstColumns(), name="n/log", boot_id=1)
     line = TextLine(t_node_ns=NodeNs(HOP_NS * 40), t_end_node_ns=None, text="door opens")
     assert pipe.push(line, now_node_ns=NodeNs(HOP_NS * 40)) == []
@@ -130,11 +133,7 @@ def test_silence_of_text_becomes_blocks_as_time_passes() -> None:
 
 
 def test_changed_channels_are_dropped_and_the_stream_goes_on() -> None:
-    class Head(Doubler):
-        def push(self, hops: Hops) -> list[Hops]:
-            return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]
-
-    pipe = StreamPipeline(make_extractor("metadata"), Head(), name="n/imu", boot_id=1)
+    pipe = StreamPipeline(make_extractor("metadata"), FirstColumns(), name="n/imu", boot_id=1)
 
     def readings(first: int, channels: int) -> MetadataBlock:
         t_ns = (first + np.arange(50)) * 10_000_000
@@ -145,3 +144,17 @@ def test_changed_channels_are_dropped_and_the_stream_goes_on() -> None:
     pipe.push(readings(50, 2), now_node_ns=now)
     assert pipe.num_dropped == 1
     assert pipe.push(readings(100, 3), now_node_ns=now)
+
+
+def test_a_block_tells_how_surprising_it_is_that_samples_repeat() -> None:
+    pipe = StreamPipeline(make_extractor("metadata"), FirstColumns(), name="n/imu", boot_id=1)
+    moving = np.random.default_rng(1).normal(size=(3000, 3))
+    stuck = np.repeat(moving[-1:], 100, axis=0)
+    told = []
+    for first, values in ((0, moving), (3000, stuck)):
+        t_ns = (np.arange(first, first + len(values)) * 10_000_000).astype(np.int64)
+        sample = MetadataBlock(t_node_ns=t_ns, values=values)
+        blocks = pipe.push(sample, now_node_ns=NOW)
+        told.append(blocks[-1].surprise)
+    assert told[0] == 0.0
+    assert told[1] > 10.0

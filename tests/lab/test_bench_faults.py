@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from coeval.hops import HOP_NS
+from coeval.repeats import RepeatWatch
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Sample, TextLine
 from coeval.time import NS_PER_S, NodeNs
 from coeval_lab.bench.anomaly import auroc, spells
+from coeval_lab.bench.fault_material import follow
 from coeval_lab.bench.faults import FAULTS, Fault
 from coeval_lab.bench.fusion import reciprocal_rank
 from coeval_lab.bench.material import first_ns, last_ns
@@ -130,3 +133,28 @@ def test_a_moment_that_is_found_first_has_rank_one() -> None:
     moments = np.eye(8, dtype=np.float32)
     assert reciprocal_rank(moments, moments) == 1.0
     assert reciprocal_rank(moments, np.roll(moments, 1, axis=0)) < 0.7
+
+
+def test_a_frozen_camera_surprises_its_node_from_the_frame_after_the_first_that_repeats() -> None:
+    rng = np.random.default_rng(1)
+    clip: list[Sample] = [
+        Frame(t_node_ns=NodeNs(k * 40_000_000), grey=rng.integers(0, 255, (48, 64), np.uint8))
+        for k in range(1600)
+    ]
+    frozen = next(fault for fault in FAULTS if fault.name == "frozen camera")
+    onset_ns = 60 * NS_PER_S
+    broken = frozen.inject(clip, [], onset_ns, rng)
+    surprise = np.zeros(1280, np.float32)
+    follow(RepeatWatch(), broken, surprise, start_ns=0)
+    assert not surprise[: onset_ns // HOP_NS].any()
+    assert surprise[onset_ns // HOP_NS + 40] > np.log(86_400)
+
+
+def test_readings_are_followed_hop_by_hop_however_long_their_blocks_are() -> None:
+    values = np.random.default_rng(1).normal(size=(500, 2))
+    values[400:] = values[399]
+    block = MetadataBlock(t_node_ns=(np.arange(500) * 10_000_000).astype(np.int64), values=values)
+    surprise = np.zeros(100, np.float32)
+    follow(RepeatWatch(), [block], surprise, start_ns=0)
+    assert not surprise[:80].any()
+    assert (np.diff(surprise[80:]) > 0).all()

@@ -122,7 +122,10 @@ def judge(
     for m, mode in enumerate(MODES):
         per_day = np.full(usable.shape, np.inf)
         for s, track in enumerate(tracks):
-            per_day[:, s] = fusion.rates[mode][track.modality].at(raw.scores[:, m, s])
+            rate = fusion.per_day(
+                raw.scores[:, m, s], track.surprise[ends - 1], modality=track.modality, mode=mode
+            )
+            per_day[:, s] = np.inf if rate is None else rate
         per_day = np.where(usable, np.maximum(per_day, 1e-12), 1e12)
         by_stream[mode] = -np.log10(per_day)
         least = per_day.min(axis=1) * np.maximum(usable.sum(axis=1), 1)

@@ -10,8 +10,9 @@ import numpy as np
 from coeval.features import make_extractor
 from coeval.fusion_input import TICK_HOPS
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops, join
-from coeval.samples import FloatArray, Modality, Sample
-from coeval.time import NS_PER_S
+from coeval.repeats import RepeatWatch
+from coeval.samples import AudioBlock, FloatArray, MetadataBlock, Modality, Sample
+from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.encoder import Encoder
 from coeval_edge.recording import open_recording, read_samples
 from coeval_lab.bench.faults import FAULTS, Fault
@@ -41,6 +42,8 @@ class Track:
     """Shape (T, 16), as blocks carry them."""
     covered: FloatArray
     """1 where there is a row, shape (T,)."""
+    surprise: FloatArray
+    """That samples repeat, as the node says with each block (`coeval.repeats`), shape (T,)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,8 +79,49 @@ def encoder_of(modality: Modality) -> Encoder:
     return ENCODERS[modality]
 
 
+def in_pieces(sample: Sample) -> Iterator[tuple[int, Sample]]:
+    """A sample in parts of no more than a hop, as a node reads them, and the hop each ends in."""
+    if isinstance(sample, MetadataBlock):
+        hops = sample.t_node_ns // HOP_NS
+        for part in np.split(np.arange(len(hops)), np.flatnonzero(np.diff(hops)) + 1):
+            if len(part):
+                yield (
+                    int(hops[part[0]]),
+                    MetadataBlock(t_node_ns=sample.t_node_ns[part], values=sample.values[part]),
+                )
+    elif isinstance(sample, AudioBlock):
+        size = max(round(sample.rate_hz * HOP_NS / NS_PER_S), 1)
+        for k in range(0, len(sample.pcm), size):
+            pcm = sample.pcm[k : k + size]
+            t_ns = NodeNs(sample.t_node_ns + round(k * NS_PER_S / sample.rate_hz))
+            end_ns = t_ns + len(pcm) * NS_PER_S / sample.rate_hz
+            yield (
+                int((end_ns - 1) // HOP_NS),
+                AudioBlock(t_node_ns=t_ns, rate_hz=sample.rate_hz, pcm=pcm),
+            )
+    else:
+        yield first_ns(sample) // HOP_NS, sample
+
+
+def follow(
+    watch: RepeatWatch, samples: Sequence[Sample], surprise: FloatArray, *, start_ns: int
+) -> None:
+    """Note hop by hop what the watch says of the samples; hops without one keep what was said."""
+    first = start_ns // HOP_NS
+    for sample in samples:
+        for hop, piece in in_pieces(sample):
+            watch.push(piece)
+            surprise[max(hop - first, 0) :] = watch.surprise
+
+
 def track_on_hops(
-    parts: Sequence[Hops], name: str, modality: Modality, *, start_ns: int, num_hops: int
+    parts: Sequence[Hops],
+    name: str,
+    modality: Modality,
+    *,
+    surprise: FloatArray,
+    start_ns: int,
+    num_hops: int,
 ) -> Track:
     """Embeddings of runs of feature rows, laid on the session's hops."""
     rows = np.zeros((num_hops, EMBEDDING_DIM), np.float32)
@@ -89,7 +133,7 @@ def track_on_hops(
         if high > low:
             rows[low:high] = encoded[low - first : high - first]
             covered[low:high] = 1.0
-    return Track(name=name, modality=modality, rows=rows, covered=covered)
+    return Track(name=name, modality=modality, rows=rows, covered=covered, surprise=surprise)
 
 
 def with_faults(
@@ -107,8 +151,11 @@ def with_faults(
     """A stream as it is, and with each of the faults from the onset on."""
     extractor = make_extractor(modality)
     head: list[Hops] = []
-    for sample in cropped(samples, -_FOREVER_NS, onset_ns):
+    watch, known = RepeatWatch(), np.zeros(num_hops, np.float32)
+    before = cropped(samples, -_FOREVER_NS, onset_ns)
+    for sample in before:
         head += extractor.push(sample)
+    follow(watch, before, known, start_ns=start_ns)
 
     def finish(rest: Sequence[Sample]) -> Track:
         own = copy.deepcopy(extractor)
@@ -116,7 +163,11 @@ def with_faults(
         for sample in rest:
             parts += own.push(sample)
         parts += own.flush()
-        return track_on_hops(parts, name, modality, start_ns=start_ns, num_hops=num_hops)
+        surprise = known.copy()
+        follow(copy.deepcopy(watch), rest, surprise, start_ns=start_ns)
+        return track_on_hops(
+            parts, name, modality, surprise=surprise, start_ns=start_ns, num_hops=num_hops
+        )
 
     calm = finish(cropped(samples, onset_ns, _FOREVER_NS))
     injected = []
