@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 PLAIN = frozenset(
     {
+        "Abs",
         "Add",
         "AveragePool",
         "Cast",
@@ -47,6 +48,7 @@ PLAIN = frozenset(
         "Reshape",
         "Shape",
         "Sigmoid",
+        "Sign",
         "Sin",
         "Slice",
         "Softmax",

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from coeval.features import DIMS, feature_spec, make_extractor
 from coeval.features.grid import HopGrid
+from coeval.features.metadata import CHANNEL_DIM, POOLED_DIM
 from coeval.features.picture import global_change
 from coeval.features.text import BEGINS, TextFeatures, hash_words
 from coeval.hops import HOP_NS, Hops, join
+from coeval.preprocessing import Preprocessing
+from coeval.preprocessing.wide import NUM_KEPT
 from coeval.samples import MODALITIES, AudioBlock, Frame, MetadataBlock, Sample, TextLine
 from coeval.time import NodeNs
 
@@ -66,6 +69,34 @@ def test_readings_in_one_block_or_many_give_the_same_rows() -> None:
         [MetadataBlock(t_node_ns=t[k : k + 37], values=x[k : k + 37]) for k in range(0, 1000, 37)],
     )
     np.testing.assert_allclose(one.rows, many.rows, atol=1e-4)
+
+
+def singles(block: MetadataBlock) -> np.ndarray:
+    """What rows tell of single channels, shape (n, channels, columns)."""
+    rows = rows_of("metadata", [block]).rows
+    return rows[:, POOLED_DIM:-1].reshape(len(rows), NUM_KEPT, CHANNEL_DIM)
+
+
+def test_each_channel_is_told_by_itself_with_the_direction_it_moves_in() -> None:
+    t = np.arange(400) * 50_000_000
+    ramp = np.repeat([0.0, 1.0, 1.0, -1.0], 100)
+    told = singles(MetadataBlock(t_node_ns=t, values=np.stack([ramp, -ramp, 7 + 0 * ramp], axis=1)))
+    np.testing.assert_allclose(told[:, 0, :2], -told[:, 1, :2], atol=1e-5)
+    assert told[100:110, 0, 0].max() > 1
+    assert told[300:310, 0, 0].min() < -1
+    assert not told[:, 2:].any()  # one that never moved, and those that are not there
+
+
+def test_of_more_channels_than_are_told_all_are_pooled_and_none_is_an_error() -> None:
+    rng = np.random.default_rng(3)
+    block = MetadataBlock(
+        t_node_ns=np.arange(300) * 20_000_000,
+        values=np.cumsum(rng.standard_normal((300, 40)), axis=0),
+    )
+    extractor = make_extractor("metadata", Preprocessing(wide=False))
+    rows = join([*extractor.push(block), *extractor.flush()])[0].rows
+    assert rows.shape[1] == DIMS["metadata"]
+    assert np.isfinite(rows).all()
 
 
 def test_every_modality_gives_rows_of_its_stated_width_on_the_hop_grid() -> None:

@@ -7,24 +7,27 @@ import torch
 from torch import Tensor
 
 from coeval.features import DIMS
+from coeval.features.metadata import CHANNEL_DIM, POOLED_DIM
 from coeval.hops import EMBEDDING_DIM
 from coeval.samples import MODALITIES, Modality
 from coeval_edge.encoder import CONTEXT_HOPS
-from coeval_training.model import ATTENTION_HOPS, REACH_HOPS, Encoder
+from coeval_training.model import ATTENTION_HOPS, REACH_HOPS, ChannelStem, Encoder
 
 torch.set_num_threads(1)
 
 HOPS = 6 * ATTENTION_HOPS
 
 
-def make_encoder(feature_dim: int = 11, *, seed: int = 0) -> Encoder:
+def make_encoder(modality: Modality = "metadata", *, seed: int = 0) -> Encoder:
     torch.manual_seed(seed)
-    encoder = Encoder(feature_dim).eval()
+    encoder = Encoder(modality).eval()
     torch.nn.init.normal_(encoder.attention.age_bias)  # as trained: not all ages alike
     return encoder
 
 
-def rows(batch: int = 1, feature_dim: int = 11, *, hops: int = HOPS, seed: int = 1) -> Tensor:
+def rows(
+    batch: int = 1, feature_dim: int = DIMS["metadata"], *, hops: int = HOPS, seed: int = 1
+) -> Tensor:
     return torch.randn((batch, hops, feature_dim), generator=torch.Generator().manual_seed(seed))
 
 
@@ -36,10 +39,23 @@ def embed(encoder: Encoder, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_every_modality_gets_one_embedding_a_hop_and_its_row_back(modality: Modality) -> None:
-    encoder = make_encoder(DIMS[modality])
+    encoder = make_encoder(modality)
     embeddings = embed(encoder, rows(2, DIMS[modality]))
     assert embeddings.shape == (2, HOPS, EMBEDDING_DIM)
     assert encoder.reconstruct(embeddings).shape == (2, HOPS, DIMS[modality])
+
+
+def test_the_order_of_channels_means_nothing_and_absent_ones_add_nothing() -> None:
+    stem = ChannelStem()
+    x = rows()
+    channels = x[..., POOLED_DIM:-1].reshape(1, HOPS, -1, CHANNEL_DIM)
+    channels[:, :, 3:] = 0.0
+    moved = x.clone()
+    moved[..., POOLED_DIM:-1] = channels.roll(5, dims=2).flatten(2)
+    with torch.no_grad():
+        torch.testing.assert_close(stem(x), stem(moved), rtol=0, atol=1e-5)
+        channels[:, :, 2] += 1.0
+        assert (stem(x) - stem(moved)).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("changed", [0, 31, 32, 33, 100, HOPS - 1])
@@ -67,7 +83,7 @@ def test_an_embedding_sees_exactly_the_stated_reach(at: int) -> None:
 
 
 def test_the_reach_fits_into_what_a_node_keeps() -> None:
-    assert REACH_HOPS == 61
+    assert REACH_HOPS == 62
     assert REACH_HOPS <= CONTEXT_HOPS
 
 

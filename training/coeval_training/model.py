@@ -1,6 +1,6 @@
 """The encoder of one modality: rows of features in, one embedding a hop out.
 
-Shape letters: B batch, T hops, F feature columns, D hidden, E embedding.
+Shape letters: B batch, T hops, F feature columns, C channels, D hidden, E embedding.
 
 Causal and dense in time: dilated causal convolutions (1.5 s) and then attention over the last
 1.6 s. The reach is bounded by CONTEXT_HOPS, so that a node which keeps that many rows computes
@@ -11,13 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coeval.features import DIMS
+from coeval.features.metadata import CHANNEL_DIM, POOLED_DIM
 from coeval.hops import EMBEDDING_DIM
+from coeval.samples import Modality
 from coeval_edge.encoder import CONTEXT_HOPS
 
 HIDDEN = 48
 DILATIONS = (1, 2, 4, 8)
 ATTENTION_HOPS = 32
 HEADS = 2
+CHANNEL_HIDDEN = 24
 DROPOUT = 0.1
 
 
@@ -77,12 +81,40 @@ class LocalAttention(nn.Module):
         return attended
 
 
+class ChannelStem(nn.Module):
+    """What single channels of metadata show, by one small network for all of them.
+
+    Each channel's last two hops, then the largest and the mean over the channels that are there:
+    their order and number mean nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2 * CHANNEL_DIM, CHANNEL_HIDDEN)
+        self.outer = nn.Linear(CHANNEL_HIDDEN, CHANNEL_HIDDEN)
+        self.pooled = nn.Linear(2 * CHANNEL_HIDDEN, HIDDEN)
+
+    def forward(self, rows_BTF: Tensor) -> Tensor:
+        """Shape (B, T, D)."""
+        B, T, _ = rows_BTF.shape
+        x_BTCF = rows_BTF[..., POOLED_DIM:-1].reshape(B, T, -1, CHANNEL_DIM)
+        is_there = x_BTCF.abs().sum(-1, keepdim=True).sign()
+        before = functional.pad(x_BTCF, (0, 0, 0, 0, 1, 0))[:, :-1]
+        h = functional.gelu(self.inner(torch.cat([before, x_BTCF], dim=-1)))
+        h = functional.gelu(self.outer(h)) * is_there
+        mean = h.sum(2) / (is_there.sum(2) + 1e-3)
+        pooled: Tensor = self.pooled(torch.cat([h.amax(2), mean], dim=-1))
+        return pooled
+
+
 class Encoder(nn.Module):
     """Rows → embeddings; the decoder turns an embedding back into its row (training only)."""
 
-    def __init__(self, feature_dim: int) -> None:
+    def __init__(self, modality: Modality) -> None:
         super().__init__()
+        feature_dim = DIMS[modality]
         self.stem = nn.Linear(feature_dim, HIDDEN)
+        self.channels = ChannelStem() if modality == "metadata" else None
         self.blocks = nn.ModuleList([CausalBlock(dilation) for dilation in DILATIONS])
         self.attention = LocalAttention()
         self.norm = nn.LayerNorm(HIDDEN)
@@ -94,7 +126,10 @@ class Encoder(nn.Module):
 
     def forward(self, rows_BTF: Tensor) -> Tensor:
         """Embeddings, shape (B, T, E)."""
-        x = functional.gelu(self.stem(rows_BTF))
+        x = self.stem(rows_BTF)
+        if self.channels is not None:
+            x = x + self.channels(rows_BTF)
+        x = functional.gelu(x)
         for block in self.blocks:
             x = block(x)
         embeddings: Tensor = self.head(self.norm(self.attention(x)))
@@ -106,5 +141,5 @@ class Encoder(nn.Module):
         return rows
 
 
-REACH_HOPS = 2 * sum(DILATIONS) + ATTENTION_HOPS - 1
+REACH_HOPS = 1 + 2 * sum(DILATIONS) + ATTENTION_HOPS - 1
 assert REACH_HOPS <= CONTEXT_HOPS, "the node keeps too few rows for this encoder"

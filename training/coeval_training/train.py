@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from coeval.errors import BadConfig
-from coeval.features import DIMS
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES
 from coeval.time import NS_PER_S
@@ -135,7 +134,7 @@ class Encoders(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.of = nn.ModuleDict({name: Encoder(DIMS[name]) for name in MODALITIES})
+        self.of = nn.ModuleDict({name: Encoder(name) for name in MODALITIES})
 
     def encoder(self, slot: str) -> Encoder:
         """The encoder that a slot's rows take."""

@@ -15,7 +15,7 @@ from coeval.hops import HOP_NS, Hops
 from coeval.preprocessing import ALL_STEPS, Preprocessing
 from coeval.samples import Modality
 
-VERSIONS: dict[Modality, int] = {"text": 2, "image": 2, "video": 2, "audio": 2, "metadata": 2}
+VERSIONS: dict[Modality, int] = {"text": 2, "image": 2, "video": 2, "audio": 2, "metadata": 3}
 """Raised whenever a modality's rows change: an encoder trained on the old ones is refused."""
 
 DIMS: dict[Modality, int] = {

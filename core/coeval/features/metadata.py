@@ -1,7 +1,8 @@
 """Numeric channels → rows: how much, how fast and how suddenly they move, over all channels.
 
-Any number of channels with any units becomes one fixed set of numbers, because each channel is
-measured against its own recent behaviour and the channels are then pooled.
+Any number of channels with any units becomes one fixed set of numbers: each channel is measured
+against its own recent behaviour, the channels are pooled, and up to NUM_KEPT of them are also told
+one by one. Their order means nothing: an encoder treats all alike.
 """
 
 import numpy as np
@@ -25,7 +26,12 @@ STUCK = 1e-29
 LARGEST = 1e100
 """No reading of anything."""
 
-DIM = 4 * NUM_STRONGEST + 8 + 1
+POOLED_DIM = 4 * NUM_STRONGEST + 8
+"""Columns over all channels; then come NUM_KEPT times CHANNEL_DIM of single ones."""
+CHANNEL_DIM = 4
+"""Of one channel: its level, how that changed, how busy it is and how suddenly it moves; 0 where
+there is no such channel, or it never moved."""
+DIM = POOLED_DIM + NUM_KEPT * CHANNEL_DIM + 1
 
 
 class MetadataFeatures:
@@ -153,7 +159,8 @@ class MetadataFeatures:
         level = self._levels.push(mean / (scale + 1e-20), coverage)
         before = np.concatenate([level[:1] if self._previous is None else self._previous, level])
         self._previous = level[-1:]
-        moved = np.abs(np.diff(before, axis=0))
+        change = np.diff(before, axis=0)
+        moved = np.abs(change)
         bustle = self._bustle.push(np.log(path / (scale + 1e-20) + 0.05), coverage)
         sudden = np.log(power / (scale**2 + 1e-30) + 0.01)
         pooled = np.stack(
@@ -172,12 +179,13 @@ class MetadataFeatures:
         strongest = np.concatenate(
             [top(moved), top(bustle), top(np.abs(level)), top(np.clip(sudden, -8, 8))], axis=1
         )
+        is_stuck = scale <= STUCK
+        single = one_by_one(level, change, bustle, sudden, is_stuck)
         features = np.concatenate(
-            [strongest, self._pooled.push(pooled, coverage), coverage[:, None]], axis=1
+            [strongest, self._pooled.push(pooled, coverage), single, coverage[:, None]], axis=1
         )
         # Before anything moved there is nothing to show, not even that the sensor is there.
-        is_stuck = (scale <= STUCK).all(axis=1)
-        features[(coverage < 0.5) | is_stuck] = 0.0
+        features[(coverage < 0.5) | is_stuck.all(axis=1)] = 0.0
         return features.astype(np.float32)
 
 
@@ -188,6 +196,29 @@ def top(values: NDArray[np.floating]) -> NDArray[np.floating]:
     if missing > 0:
         ordered = np.concatenate([ordered, np.repeat(ordered[:, -1:], missing, axis=1)], axis=1)
     return ordered
+
+
+def one_by_one(
+    level: NDArray[np.floating],
+    change: NDArray[np.floating],
+    bustle: NDArray[np.floating],
+    sudden: NDArray[np.floating],
+    is_stuck: NDArray[np.bool_],
+) -> NDArray[np.floating]:
+    """The first NUM_KEPT channels, CHANNEL_DIM columns each, shape (n, NUM_KEPT · CHANNEL_DIM).
+
+    Args:
+        level: standardised level, shape (n, channels), as the others.
+        change: its change from the hop before.
+        bustle: standardised logarithm of the path.
+        sudden: logarithm of the power.
+        is_stuck: whether the channel never moved so far.
+    """
+    told = np.stack([level, change, bustle, np.clip(sudden, -8, 8) / 4], axis=2)[:, :NUM_KEPT]
+    told[is_stuck[:, :NUM_KEPT]] = 0.0
+    missing = NUM_KEPT - told.shape[1]
+    padded = np.pad(told, ((0, 0), (0, max(missing, 0)), (0, 0)))
+    return padded.reshape(len(level), NUM_KEPT * CHANNEL_DIM)
 
 
 def hold_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
