@@ -63,7 +63,7 @@ class TrainConfig:
 
     seed: int = 1
     """Seeds weights, crops and order."""
-    num_scenes: int = 1800
+    num_scenes: int = 2400
     """Generated scenes to train on (seeds 0 …): many short ones. Sixty scenes of 120 s are learnt
     by heart; the same minutes as 240 of 30 s find 8 more of 100 new pairs, in a third of the steps
     (2026-11-25)."""
@@ -71,7 +71,7 @@ class TrainConfig:
     """Generated scenes to watch progress on (seeds from FIRST_WATCHED_SEED)."""
     scene_s: float = 40.0
     """Length of a generated scene."""
-    steps: int = 3600
+    steps: int = 4000
     """Optimiser steps."""
     scenes_per_step: int = 16
     """Scenes in a batch."""
