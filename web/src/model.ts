@@ -7,7 +7,7 @@ import { type Clock, offsetAt, toRef } from "./clock";
 import { Edge } from "./edge";
 import { EventLog } from "./event_log";
 import { Past } from "./past";
-import { Scores } from "./scores";
+import { heightOf, Scores } from "./scores";
 
 export type Modality = "text" | "image" | "video" | "audio" | "metadata" | "unknown";
 
@@ -23,8 +23,6 @@ export interface Stream {
   id: string;
   modality: Modality;
   activity: Activity;
-  /** How unusual it was, as the ticks said. */
-  scores: Scores;
   /** What a recogniser found of a stream that nobody labelled; null: it was labelled. */
   recognised: Recognised | null;
   /** Why it carries nothing, as its node says; null: it carries something. */
@@ -46,7 +44,7 @@ export interface Recognised {
 
 export interface Tick {
   t_ref: number;
-  streams: Record<string, { anomaly?: number | null }>;
+  streams: Record<string, { t_node_ns: number; anomaly?: number | null }>;
   anomaly?: number | null;
   alarm?: boolean | null;
   fusion_why?: string | null;
@@ -254,7 +252,6 @@ export class Model {
         id,
         modality: "unknown",
         activity: new Activity(),
-        scores: new Scores(),
         recognised: null,
         irrelevant: null,
         stretches: [],
@@ -354,7 +351,7 @@ export class Model {
     if (typeof tick.t_ref !== "number") return;
     if (tick.t_ref < (this.scores.timesS.at(-1) ?? -Infinity) - LONGEST_STEP_BACK_S) this.forgetTimeline();
     this.scores.push(tick.t_ref, tick.anomaly);
-    for (const [name, told] of Object.entries(tick.streams ?? {})) this.streams.get(name)?.scores.push(tick.t_ref, told.anomaly);
+    for (const [name, told] of Object.entries(tick.streams ?? {})) this.streams.get(name)?.activity.pushScore(told.t_node_ns * 1e-9, heightOf(told.anomaly ?? NaN));
     this.notJudged = tick.fusion_why ?? null;
     if (tick.alarm === false) this.anomalies.close(tick.t_ref);
   }

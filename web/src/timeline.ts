@@ -173,7 +173,6 @@ export class Timeline {
       const part = this.part(box, anomaly.fromS - shift.common, anomaly.toS === null ? null : anomaly.toS - shift.common);
       if (part) shade(context, part, anomaly, anomaly.suspect === stream.name, colours["bad"]!);
     }
-    curve(context, box, stream.scores, { leftS: leftS + shift.common, rightS: this.right + shift.common }, this.rising(box), false);
   }
 
   /** Colour of a score by its height in a box: calm below, alarming above. */
@@ -196,7 +195,7 @@ export class Timeline {
       const fromS = k * tileS - shift;
       const share = Math.min((untilS - fromS) / tileS, 1);
       if (share <= 0) return;
-      const tile = this.tiles.get(source, k, colour);
+      const tile = this.tiles.get(source, k, colour, this.colours["bad"]!);
       if (!tile) continue;
       const x = (fromS - leftS) * scale;
       context.drawImage(tile, 0, 0, tile.width * share, tile.height, x, box.top + 2, tileS * share * scale, box.height - 4);
@@ -233,9 +232,9 @@ export class Timeline {
     context.restore();
     for (const scores of model.past.scores(leftS, this.right)) {
       const liveS = model.scores.timesS[0] ?? Infinity;
-      if ((scores.timesS[0] ?? Infinity) < liveS) curve(context, box, scores, { ...range, untilS: liveS }, rising, true);
+      if ((scores.timesS[0] ?? Infinity) < liveS) curve(context, box, scores, { ...range, untilS: liveS }, rising);
     }
-    curve(context, box, model.scores, range, rising, true);
+    curve(context, box, model.scores, range, rising);
     for (const anomaly of model.anomalies.all) {
       const part = this.part(box, anomaly.fromS, anomaly.toS);
       if (!part) continue;

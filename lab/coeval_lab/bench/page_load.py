@@ -87,7 +87,12 @@ class Scene:
         """A tick with a score of every stream."""
         scores = self.rng.uniform(-3.0, 1.0, self.num_streams).round(3).tolist()
         streams = {
-            f"{node}/{stream}": {"modality": "audio", "norm": 1.0, "anomaly": score}
+            f"{node}/{stream}": {
+                "modality": "audio",
+                "t_node_ns": t_ref_ns + round(self.nodes[node] * NS_PER_S),
+                "norm": 1.0,
+                "anomaly": score,
+            }
             for (node, stream), score in zip(self.streams, scores, strict=True)
         }
         told = {"t_ref": t_ref_ns / NS_PER_S, "t_ref_ns": t_ref_ns, "streams": streams}
