@@ -127,6 +127,8 @@ export class Model {
   readonly scores = new Scores();
   readonly past: Past;
   readonly edge = new Edge();
+  /** The score from which on it is an anomaly: once a day, until an event says what is accepted. */
+  alarmScore = 0;
   /** Why nothing is judged; null: it is, or no tick came yet. */
   notJudged: string | null = null;
   /** Number of the stored timeline that is shown; null: none is stored. */
@@ -367,7 +369,13 @@ export class Model {
     const [kind = "event", node = "", stream = null] = names;
     const tRefS = eventRefS(facts) ?? this.edge.at(nowS);
     this.events.push({ kind, node, stream, tRefS, heardS: nowS, number: null, utcS: null, facts });
-    if (kind === "anomaly" && stream !== null) this.anomalies.take(`${node}/${stream}`, facts);
+    if (kind === "anomaly" && stream !== null) this.takeAnomaly(`${node}/${stream}`, facts);
+  }
+
+  private takeAnomaly(suspect: string, facts: Record<string, unknown>): void {
+    this.anomalies.take(suspect, facts);
+    const perDay = facts["false_alarms_per_day"];
+    if (typeof perDay === "number" && perDay > 0) this.alarmScore = -Math.log10(perDay);
   }
 
   /** Put in an event that the store keeps. */
@@ -379,7 +387,7 @@ export class Model {
     const tRefS = isOfTimeline ? (eventRefS(facts) ?? toldS) : null;
     const told = { kind, node, stream, tRefS, heardS: -Infinity, number, utcS: row.told_utc_ns * 1e-9, facts };
     if (!this.events.addStored(told) || tRefS === null || stream === null) return;
-    if (kind === "anomaly") this.anomalies.take(`${node}/${stream}`, facts);
+    if (kind === "anomaly") this.takeAnomaly(`${node}/${stream}`, facts);
     if (kind !== "relevance") return;
     const sinceS = Number(facts["since_node_ns"]) * 1e-9;
     const sinceRefS = sinceS - (this.offset(node, tRefS) ?? NaN);

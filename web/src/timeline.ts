@@ -179,8 +179,9 @@ export class Timeline {
   private rising({ top, height }: Box): CanvasGradient {
     const gradient = this.context.createLinearGradient(0, top + height, 0, top);
     gradient.addColorStop(0, this.colours["muted"]!);
-    gradient.addColorStop(heightOf(0) * 0.6, this.colours["muted"]!);
-    gradient.addColorStop(heightOf(0), this.colours["bad"]!);
+    const alarming = heightOf(this.model.alarmScore);
+    gradient.addColorStop(alarming * 0.6, this.colours["muted"]!);
+    gradient.addColorStop(alarming, this.colours["bad"]!);
     return gradient;
   }
 
@@ -218,7 +219,7 @@ export class Timeline {
     const leftS = this.right - this.windowS;
     const range = { leftS, rightS: this.right };
     const rising = this.rising(box);
-    const onceADay = box.top + box.height - 1 - heightOf(0) * (box.height - 3);
+    const accepted = box.top + box.height - 1 - heightOf(model.alarmScore) * (box.height - 3);
     context.fillStyle = colours["line"]!;
     context.fillRect(0, box.top + box.height, box.width, 1);
     context.save();
@@ -226,8 +227,8 @@ export class Timeline {
     context.globalAlpha = 0.5;
     context.setLineDash([2, 4]);
     context.beginPath();
-    context.moveTo(0, onceADay);
-    context.lineTo(box.width, onceADay);
+    context.moveTo(0, accepted);
+    context.lineTo(box.width, accepted);
     context.stroke();
     context.restore();
     for (const scores of model.past.scores(leftS, this.right)) {
