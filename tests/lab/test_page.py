@@ -191,7 +191,7 @@ def test_an_anomaly_is_told_with_its_begin_and_end() -> None:
         events = browser.page.locator("#events")
         events.get_by_text("begins, once in 2 d").wait_for()
         cam.say(topic, anomaly("end", 114, 4))
-        events.get_by_text("ended, lasted 4.0 s, once in 2 d").wait_for()
+        events.get_by_text("ended, lasted 4 s, once in 2 d").wait_for()
         assert browser.errors == []
 
 

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 
 from coeval.time import NS_PER_S
@@ -27,7 +27,7 @@ class Range:
     """Its end, exclusive."""
 
 
-def refuse_unknown(request: Request) -> None:
+def refuse_unknown(request: HTTPConnection) -> None:
     """See that every parameter of a request is one of its route: a slip would be read as a default.
 
     Raises:
