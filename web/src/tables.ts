@@ -174,7 +174,7 @@ function inWords({ kind, facts }: Told): string {
     case "anomaly": {
       const others = (Array.isArray(facts["streams"]) ? facts["streams"].map(String) : []).filter((name) => name !== `${facts["node"]}/${facts["stream"]}`);
       const rarity = rarely(number("once_in_days"));
-      const lasted = facts["duration_s"] === null ? "" : `, lasted ${span(number("duration_s"))}`;
+      const lasted = facts["duration_s"] === null ? "" : number("duration_s") < 0.5 ? " after a moment" : `, lasted ${span(number("duration_s"))}`;
       return `${facts["state"] === "begin" ? "begins" : "ended"}${lasted}${rarity}${others.length ? `; also ${others.join(", ")}` : ""}`;
     }
     case "relevance":

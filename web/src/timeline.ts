@@ -16,6 +16,9 @@ const GLIDE_S = 0.7;
 const LONGEST_SHIFT_S = 45;
 /** What is drawn live is so much behind the newest: blocks come in lumps. */
 const BEHIND_S = 0.6;
+const SPACE_FOR_TIME_PX = 34;
+/** A narrower stretch is pointed at. */
+const NARROW_PX = 12;
 const COLOURS = ["text", "muted", "card", "line", "lane", "warn", "bad", "accent", "audio", "video", "image", "metadata", "unknown", "text-stream"];
 
 export type Mode = "raw" | "aligned";
@@ -240,6 +243,7 @@ export class Timeline {
       const part = this.part(box, anomaly.fromS, anomaly.toS);
       if (!part) continue;
       shade(context, part, anomaly, true, colours["bad"]!);
+      if (part.width < NARROW_PX) triangle(context, part.x + part.width / 2, box.top, colours["bad"]!);
       label(context, part, anomalyText(anomaly), colours["bad"]!, colours["card"]!);
       context.globalAlpha = 0.06;
       context.fillStyle = colours["bad"]!;
@@ -264,7 +268,7 @@ export class Timeline {
       context.globalAlpha = 0.25;
       context.fillRect(Math.round(x), AXIS_PX - 4, 1, this.height);
       context.globalAlpha = 1;
-      context.fillText(clockText(t), x + 4, 12);
+      if (x + SPACE_FOR_TIME_PX < this.width) context.fillText(clockText(t), x + 4, 12);
     }
   }
 
