@@ -30,7 +30,7 @@ listener {port} {host}
 allow_anonymous true
 persistence true
 persistence_location {folder}/
-max_queued_messages 100000
+max_queued_messages 500000
 max_inflight_messages 20000
 message_size_limit {largest}
 """
