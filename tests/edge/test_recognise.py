@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,7 @@ def test_what_is_unsure_ends_with_code_1(tmp_path: Path) -> None:
 @pytest.fixture
 def pty() -> Iterator[tuple[int, str]]:
     device, port = os.openpty()
+    os.set_blocking(device, False)  # nobody reads for ever
     yield device, os.ttyname(port)
     for end in (device, port):
         os.close(end)
@@ -122,7 +124,8 @@ def test_a_port_is_recognised_by_what_it_prints(pty: tuple[int, str]) -> None:
 
     def talk() -> None:
         while not heard.is_set():  # opening a port throws away what came before
-            os.write(device, b"0.12 9.81 3\n" * 20)
+            with suppress(BlockingIOError):
+                os.write(device, b"0.12 9.81 3\n" * 20)
             heard.wait(0.01)
 
     writer = threading.Thread(target=talk)

@@ -23,7 +23,8 @@ from coeval_aggregator.store.opening import open_reader
 from coeval_lab.broker import RunningBroker, free_port, start_broker
 from coeval_lab.chromium import browsing, find_chromium
 
-from .test_store_outages import aggregating, wait_until
+from .staging import wait_until
+from .test_store_outages import aggregating
 
 pytestmark = pytest.mark.broker
 
@@ -50,7 +51,7 @@ class Device:
         self._client.loop_stop()
 
     def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(30)
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(300)
 
     def describe(self, stream: str, modality: str) -> None:
         told = {
@@ -136,7 +137,7 @@ def test_the_page_shows_what_the_aggregator_knows_and_warns_of_what_it_does_not(
         page.get_by_role("alert").wait_for(state="hidden")
         page.locator("#events").get_by_text("is now on the timeline").wait_for()
         page.keyboard.press("a")
-        assert page.get_by_role("radio", name="As stamped").get_attribute("aria-checked") == "true"
+        page.get_by_role("radio", name="As stamped", checked=True).wait_for()
         assert browser.errors == []
 
 
@@ -295,7 +296,7 @@ def reply_to(
             for each in says:
                 socket.send(each)
             for _ in range(replies):
-                got = socket.recv(timeout=30)
+                got = socket.recv(timeout=300)
                 said = got if isinstance(got, bytes) else got.encode()
     except InvalidStatus as exc:
         return str(exc.response.status_code).encode()

@@ -78,7 +78,7 @@ class Asking:
 
 @contextmanager
 def asking_of(open_it: Callable[[], Reader] | None) -> Iterator[Asking]:
-    with httpx.Client(timeout=60.0) as client:
+    with httpx.Client(timeout=300.0) as client:
         asking = Asking(client)
         with serving(ApiConfig(listen="127.0.0.1:0"), lambda: asking.view, open_it) as address:
             client.base_url = address
