@@ -197,13 +197,14 @@ def test_a_lost_source_is_closed_and_opened_again(
         stop.set()
         return True
 
-    def write_soon() -> None:
+    opens = FileTail.__init__
+
+    def opens_and_is_back(tail: FileTail, config: FileTailConfig) -> None:
+        opens(tail, config)
         path.write_text("back\n")
 
-    timer = threading.Timer(0.3, write_soon)
-    timer.start()
+    monkeypatch.setattr(FileTail, "__init__", opens_and_is_back)
     live._follow(stream, put, stop)
-    timer.join()
     assert len(found) == 1
 
 

@@ -255,7 +255,7 @@ def address() -> Iterator[str]:
 
 
 def test_the_page_is_served_and_loads_nothing_from_elsewhere(address: str) -> None:
-    answer = httpx.get(address, follow_redirects=True)
+    answer = httpx.get(address, follow_redirects=True, timeout=300.0)
     assert answer.status_code == 200
     assert "Coeval" in answer.text
     assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")
@@ -292,7 +292,7 @@ def reply_to(
     url = address.replace("http", "ws") + "/mqtt"
     said = b""
     try:
-        with connect(url, origin=origin, subprotocols=["mqtt"]) as socket:  # type: ignore[arg-type, list-item]
+        with connect(url, origin=origin, subprotocols=["mqtt"], open_timeout=300) as socket:  # type: ignore[arg-type, list-item]
             for each in says:
                 socket.send(each)
             for _ in range(replies):
