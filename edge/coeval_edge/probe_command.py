@@ -179,17 +179,19 @@ def monitor(
     name = the_port(port)
     heard = Monitor(name)
     until_s = None if seconds is None else time.monotonic() + seconds
+    told = follow(name, baud, heard, until_s=until_s)
     if as_json:
         said = ""
-        for records in follow(name, baud, heard, until_s=until_s):
+        for records in told:
             for record in records:
                 typer.echo(record_to_json(record))
             if heard.problem and heard.problem != said:
                 typer.echo(heard.problem, err=True)
             said = heard.problem
         return
+    next(told, None)  # opens the port: that it cannot be is said without a table
     with Live(heard.table(), refresh_per_second=4, console=Console()) as live:
-        for _ in follow(name, baud, heard, until_s=until_s):
+        for _ in told:
             live.update(heard.table())
 
 

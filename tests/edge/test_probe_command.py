@@ -19,7 +19,7 @@ from coeval_edge.probe_command import app, follow, listen
 from coeval_edge.probe_flash import INFO_FILE, check_image, copy_image, find_drive, is_drive
 from coeval_edge.probe_image import manifest, probe_image
 from coeval_edge.probe_monitor import Monitor
-from coeval_edge.sources.errors import SourceUnfit
+from coeval_edge.sources.errors import SourceAbsent, SourceUnfit
 from coeval_edge.sources.probe_wire import ProbeStream, Record
 
 cobs = pytest.importorskip("cobs.cobs", reason="cobs is absent: pip install 'coeval[probe]'")
@@ -119,6 +119,14 @@ def test_the_monitor_gives_a_line_a_record(port: str) -> None:
     _, out, _ = run("monitor", "--port", port, "--for", "0.3", "--json")
     kinds = [json.loads(line)["record"] for line in out.splitlines()]
     assert kinds[:5] == [vector["kind"] for vector in ONE_OF_EACH]
+
+
+def test_a_port_that_cannot_be_monitored_is_told_without_a_table(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SourceAbsent, match="/dev/ttyNOPROBE: No such file"):
+        run("monitor", "--port", "/dev/ttyNOPROBE")
+    assert capfd.readouterr().out == ""
 
 
 def heard() -> Monitor:
