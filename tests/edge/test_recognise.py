@@ -16,7 +16,8 @@ import typer
 from typer.testing import CliRunner
 
 from coeval_edge.recognise import recognise_bytes, recognise_file
-from coeval_edge.recognise_command import recognise, recognise_port
+from coeval_edge.recognise_command import recognise, recognise_port, recognise_topic
+from coeval_edge.sources.errors import SourceAbsent
 
 RNG = np.random.default_rng(2)
 APP = typer.Typer()
@@ -134,6 +135,13 @@ def test_a_port_is_recognised_by_what_it_prints(pty: tuple[int, str]) -> None:
     heard.set()
     writer.join()
     assert found.modality == "metadata"
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    with pytest.raises(
+        SourceAbsent, match=r"no broker at mqtt://127\.0\.0\.1:1 within 0\.1 s.*--broker"
+    ):
+        recognise_topic("a/b", broker="mqtt://127.0.0.1:1", seconds=0.1)
 
 
 def test_a_silent_port_is_unsure(pty: tuple[int, str]) -> None:
