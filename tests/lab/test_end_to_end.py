@@ -205,20 +205,28 @@ def test_nothing_is_lost_when_the_broker_restarts(
         first = stack.enter_context(ExitStack())
         broker = first.enter_context(start_broker(prefer=kind, port=port, folder=folders[0]))
         aggregator = stack.enter_context(aggregating(broker))
-        node = Running(make_node(broker, recording, "left", speed=15.0, spool=tmp_path / "spool"))
+        options = {"speed": 8.0, "loop": True, "spool": tmp_path / "spool"}
+        node = Running(make_node(broker, recording, "left", **options))
         stack.callback(node.stop.set)
-        wait_until(lambda: blocks_of(aggregator, "left/left")["blocks"] > 15, "the first blocks")
+
+        def num_blocks() -> int:
+            return blocks_of(aggregator, "left/left")["blocks"]
+
+        wait_until(lambda: num_blocks() > 15, "the first blocks")
         first.close()
         wait_until(lambda: not aggregator.is_connected, "the aggregator to notice")
+        before = num_blocks()
         stack.enter_context(start_broker(prefer=kind, port=port, folder=folders[1]))
-        report = node.join()
-        expected = LENGTH_S * 2
-        assert report.num_blocks == expected
+        check = aggregator.sessions["s"]._streams["left", "left"].ingest._check
         wait_until(
-            lambda: blocks_of(aggregator, "left/left")["blocks"] == expected,
-            f"all {expected} blocks",
-            seen=lambda: blocks_of(aggregator, "left/left"),
+            lambda: (check.next_seq or 0) > before + 15 and not check.missing,
+            "blocks of after the restart, and none missing before them",
+            seen=lambda: check,
         )
+        node.stop.set()
+        expected = node.join().num_blocks
+        wait_until(lambda: num_blocks() == expected, f"all {expected}", seen=lambda: check)
+        assert (check.next_seq, check.missing) == (expected, {})
         assert blocks_of(aggregator, "left/left")["lost"] == 0
 
 
@@ -243,13 +251,21 @@ def test_an_aggregator_that_comes_late_is_sent_what_it_missed(kind: Kind, record
     with ExitStack() as stack:
         broker = stack.enter_context(start_broker(prefer=kind))
         watcher = stack.enter_context(watching(broker))
-        node = Running(make_node(broker, recording, "left", speed=20.0))
+        node = Running(make_node(broker, recording, "left", speed=4.0, loop=True))
         stack.callback(node.stop.set)
         wait_until(lambda: len(watcher.messages_of("bin")) > 20, "the first blocks")
         aggregator = stack.enter_context(aggregating(broker))
-        node.join()
+
+        def num_firsts() -> int:
+            return [decode_block(data).seq for data in watcher.messages_of("bin")].count(0)
+
+        wait_until(lambda: num_firsts() >= 2, "the first block again", seen=num_firsts)
+        node.stop.set()
+        num_blocks = node.join().num_blocks
         wait_until(
-            lambda: blocks_of(aggregator, "left/left")["blocks"] == LENGTH_S * 2, "every block"
+            lambda: blocks_of(aggregator, "left/left")["blocks"] == num_blocks,
+            f"all {num_blocks} blocks",
+            seen=lambda: blocks_of(aggregator, "left/left"),
         )
 
 
