@@ -387,6 +387,7 @@ def test_evidence_of_a_recording_is_replayed_and_makes_the_estimate_sharp(
         left = Running(make_node(broker, root, "left", **options))
         right = Running(make_node(broker, root, "right", offset_s=3.217, skew_ppm=40.0, **options))
         for node in (left, right):
+            stack.callback(node.join)
             stack.callback(node.stop.set)
 
         def sharp() -> list[dict[str, Any]]:
