@@ -53,9 +53,9 @@ METER_LATENCY_NS = 8e6
 """… and numeric streams to how long a meter takes to answer, half of that but no more than this.
 Fitted, with COARSE_SIGMA, on scenes 931 000 to 931 199, 2026-11-25."""
 MOST_REACH_NS = 100e6
-"""… and a line that they make less sure than this is not believed …"""
-STILLS_REACH_NS = 300e6
-"""… nor one with stills than this."""
+"""A line is believed if its side lobes leave one case of 200 in which it is further off …"""
+LOOSE_REACH_NS = 300e6
+"""… with stills or by speech, than this."""
 UNKNOWN_INTERVAL_NS = {"metadata": 100e6, "video": 40e6}
 """Sampling interval of streams of which only embeddings are known."""
 
@@ -87,6 +87,8 @@ class PairWork:
     """Scores of all lines."""
     fit: LineFit | None
     """The best of them."""
+    most_reach_ns: float = MOST_REACH_NS
+    """How far off side lobes may make a line that is believed."""
     has_nothing_shared: bool = False
     """Whether the sounds of the two are evidence that they are not of one scene."""
 
@@ -126,13 +128,14 @@ def is_sure(fit: LineFit | None, *, most_reach_ns: float = MOST_REACH_NS) -> boo
         and fit.peak >= math.log(fit.lags_tried) + LOCK_ODDS_NATS
         and fit.z >= LOCK_Z
         and fit.margin >= LOCK_MARGIN
-        and fit.reach_ns <= most_reach_ns
+        and fit.utmost_ns <= most_reach_ns
     )
 
 
-def most_reach(latencies_ns: tuple[float, float]) -> float:
-    """How unsure side lobes may make a line of streams of such latencies."""
-    return STILLS_REACH_NS if max(latencies_ns) >= STILLS_LATENCY_NS else MOST_REACH_NS
+def most_reach(*nodes: Sequence[StreamTrack], is_spoken: bool) -> float:
+    """How far off side lobes may make a line of some nodes: stills and speech say when loosely."""
+    has_stills = any({track.modality for track in node} == {"image"} for node in nodes)
+    return LOOSE_REACH_NS if has_stills or is_spoken else MOST_REACH_NS
 
 
 def compare_nodes(
@@ -224,6 +227,7 @@ def compare_nodes(
         second_span_ns=(float(start_b), float(end_b)),
         search=search,
         fit=fit_peak(search, grid),
+        most_reach_ns=most_reach(first, second, is_spoken=bool(spoken)),
         has_nothing_shared=has_nothing_shared,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.compare import LAG_STEP_NS, MOST_REACH_NS, PairWork, is_sure, most_reach
+from coeval.compare import LAG_STEP_NS, MOST_REACH_NS, PairWork, is_sure
 from coeval.line import LagGrid, LineFit, LineSearch, fit_peak
 from coeval.placing import PairLine, solve_lines
 
@@ -85,11 +85,11 @@ def best_place(
     for other, place in placed.items():
         if (other, name) in works:
             work = works[other, name]
-            reaches.append(most_reach(work.latencies_ns))
+            reaches.append(work.most_reach_ns)
             curves.append((place.lag_ns + work.grid.lowest_ns, work.search.curve))
         elif (name, other) in works:
             work = works[name, other]
-            reaches.append(most_reach(work.latencies_ns))
+            reaches.append(work.most_reach_ns)
             highest_ns = work.grid.at(work.grid.num_lags - 1)
             curves.append((place.lag_ns - highest_ns, work.search.curve[::-1]))
     if not curves:
