@@ -117,7 +117,7 @@ def align_tracks(
                 second=work.second,
                 fit=work.fit,
                 streams=work.streams,
-                accepted=is_sure(work.fit, most_reach_ns=work.most_reach_ns),
+                accepted=is_sure(work.fit, is_loose=work.is_loose),
             )
             for work in works.values()
         ),
