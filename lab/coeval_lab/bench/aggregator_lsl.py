@@ -121,11 +121,12 @@ def receive(num_streams: int, seconds: float) -> None:
     inlets = [pylsl.StreamInlet(info, processing_flags=flags) for info in found.values()]
     for inlet in inlets:
         inlet.open_stream(timeout=FIND_S)
+    buffer = np.zeros((4096, EMBEDDING_DIM), np.float32)
     for inlet in inlets:  # what came while they were opened
-        inlet.pull_chunk(timeout=0.0, max_samples=4096)
+        while inlet.pull_chunk(timeout=0.0, max_samples=len(buffer), dest_obj=buffer)[1]:
+            pass
     began_s, began_cpu_s, num = time.monotonic(), time.process_time(), 0
     late_s: list[float] = []
-    buffer = np.zeros((4096, EMBEDDING_DIM), np.float32)
     while time.monotonic() < began_s + seconds:
         for inlet in inlets:
             _, stamps = inlet.pull_chunk(timeout=0.0, max_samples=len(buffer), dest_obj=buffer)
