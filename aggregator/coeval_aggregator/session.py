@@ -325,9 +325,11 @@ class Session:
                 sigmas=round(each.sigmas, 1),
             )
         # What was not compared this time contradicts as before.
-        compared = {(pair.first, pair.second) for pair in pairs}
+        compared = {frozenset((pair.first, pair.second)) for pair in pairs}
         self._contradictory = set(found) | {
-            key for key in self._contradictory if key[2] == "content" and key[:2] not in compared
+            key
+            for key in self._contradictory
+            if key[2] == "content" and frozenset(key[:2]) not in compared
         }
 
     def apply(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:

@@ -60,7 +60,7 @@ def test_a_backlog_is_drained_by_all_and_compared() -> None:
 def test_live_streams_are_stored_and_their_blocks_counted() -> None:
     row = live_row(Load.of(4), part="live", seconds=5.0, say=say, settle_s=0.0)
     assert (row["streams"], row["sessions"]) == (4, 1)
-    assert row["cpu_share"] > row["estimating_share"] >= 0
+    assert row["cpu_share"] >= row["estimating_share"] >= 0
     assert "every block stored" in row["note"]
 
 
@@ -95,7 +95,7 @@ def test_ten_minutes_are_read_whole() -> None:
 
 def test_lsl_is_measured_or_says_why_not() -> None:
     (row,) = lsl_rows(2, seconds=1.0, say=say)
-    assert row.get("cpu_share", 0) > 0 or "not measured" in row["note"]
+    assert ("cpu_share" in row) != ("not measured" in row["note"])
 
 
 def test_blocks_of_the_load_are_embeddings_under_the_hashes_that_fuse() -> None:

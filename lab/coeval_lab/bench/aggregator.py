@@ -49,8 +49,9 @@ class Plan:
     """How many LSL carries."""
     lsl_s: float = 30.0
     """How long each."""
-    warm_s: float = 600.0
-    """When memory is looked at; its rings are full after 480 s."""
+    warm_s: float = 1500.0
+    """When memory is looked at: its rings are full after 480 s, and what is allocated for estimates
+    settles until minute 21 (200 streams, 2026-11-26); flat since."""
     memory_s: float = 1800.0
     """How long."""
     outage_s: float = 600.0
