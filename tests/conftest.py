@@ -1,8 +1,15 @@
-"""How the tests are shared out among processes (`pytest -n`)."""
+"""How the tests are shared out among processes (`pytest -n`), and what hypothesis may draw."""
 
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, and none too slow: a suite must not fail by chance, or by another's
+# load. `pytest --hypothesis-profile=search` draws others.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("search"), derandomize=True, database=None)
+settings.load_profile("same")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -19,7 +19,7 @@ needs_node = pytest.mark.skipif(
 @needs_node
 def test_a_rebuild_gives_the_files_that_are_committed(tmp_path: Path) -> None:
     command = ["npx", "vite", "build", "--outDir", str(tmp_path), "--logLevel", "error"]
-    subprocess.run(command, cwd=WEB, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, cwd=WEB, check=True, capture_output=True, timeout=1200)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in files(tmp_path)}
     assert made == {path.relative_to(BUILT): path.read_bytes() for path in files(BUILT)}
 
@@ -27,7 +27,7 @@ def test_a_rebuild_gives_the_files_that_are_committed(tmp_path: Path) -> None:
 @needs_node
 def test_the_pages_own_tests_pass() -> None:
     done = subprocess.run(
-        ["npx", "vitest", "run"], cwd=WEB, check=False, capture_output=True, text=True, timeout=300
+        ["npx", "vitest", "run"], cwd=WEB, check=False, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stdout
 

@@ -42,7 +42,7 @@ class AggregatorConfig:
     be used."""
     false_alarms_per_day: float = 1.0
     """False alarms a day that a session's anomalies may cost."""
-    max_streams: int = 64
+    max_streams: int = 128
     """Streams of a session beyond it are refused: about 0.8 MB each at a window of 600 s."""
     max_sessions: int = 64
     """Sessions beyond it are not served."""

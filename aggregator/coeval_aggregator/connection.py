@@ -21,6 +21,7 @@ from coeval.evidence_wire import TimeReply, decode_request, encode_reply
 from coeval.prompt_socket import acknowledge_at_once, send_at_once
 from coeval.topics import AGGREGATOR, Topics, told_by_nodes
 from coeval_aggregator.outgoing import Outgoing
+from coeval_aggregator.receiving_client import Received, ReceivingClient
 from coeval_aggregator.store.records import Ack
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ KEEPALIVE_S = 15
 QUEUE_LENGTH = 20_000
 """Messages that wait for the loop; beyond it the newest are let go: the broker keeps them."""
 FAREWELL_S = 3.0
+REQUEST = f"/time/{AGGREGATOR}/request"
+"""How the topics end at which nodes ask for the time."""
 
 
 class Event(NamedTuple):
@@ -107,14 +110,13 @@ class Connection:
 
         Any thread may call this.
         """
-        for ack in acks:
-            if ack.connection == self._connection:
-                self._client.ack(ack.mid, 1)
+        self._client.acknowledge(ack.mid for ack in acks if ack.connection == self._connection)
 
-    def _make_client(self) -> mqtt.Client:
+    def _make_client(self) -> ReceivingClient:
         # The broker keeps the subscriptions of this client id, and what it misses.
-        client = mqtt.Client(
+        client = ReceivingClient(
             CallbackAPIVersion.VERSION2,
+            on_received=lambda messages, received_ns: self._receive(client, messages, received_ns),
             client_id=f"coeval-aggregator-{self._prefix}-{self._session}",
             clean_session=False,
             manual_ack=True,
@@ -127,41 +129,22 @@ class Connection:
             client.tls_set()
         client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
         root = f"{self._prefix}/{self._session}"
-        request = f"/time/{AGGREGATOR}/request"
         # A request comes at QoS 0: it must not wait behind blocks that a store does not take.
-        wanted = [*((topic, 1) for topic in told_by_nodes(root)), (root + request, 0)]
+        wanted = [*((topic, 1) for topic in told_by_nodes(root)), (root + REQUEST, 0)]
 
-        def on_connect(client: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
+        def on_connect(client: mqtt.Client, _u: Any, flags: Any, reason: Any, _p: Any) -> None:
             if reason.is_failure:
-                self._put(Event(kind="refused", reason=str(reason)))
+                self.events.put(Event(kind="refused", reason=str(reason)))
                 return
             self._connection += 1
+            if flags.session_present:
+                self._forget_what_comes_again()
             client.subscribe(wanted)
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: Any, _p: Any) -> None:
             failed = [str(reason) for reason in reasons if reason.is_failure]
             kind: Literal["refused", "subscribed"] = "refused" if failed else "subscribed"
-            self._put(Event(kind=kind, reason=", ".join(failed)))
-
-        def on_message(client: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            received_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-            acknowledge_at_once(client.socket())
-            ack = Ack(connection=self._connection, mid=message.mid) if message.qos else None
-            try:
-                topic = message.topic
-            except UnicodeDecodeError:
-                topic = ""
-            if not topic.endswith(request) and topic:
-                self._put(
-                    Event(kind="message", topic=topic, payload=bytes(message.payload), ack=ack)
-                )
-                return
-            if topic:
-                # Answered at once: what waits in the queue would be measured as the path's delay.
-                root = topic.removesuffix(request)
-                self._answer(client, root, bytes(message.payload), received_ns)
-            if ack is not None:
-                client.ack(ack.mid, 1)
+            self.events.put(Event(kind=kind, reason=", ".join(failed)))
 
         def on_publish(client: mqtt.Client, _u: Any, _mid: int, _r: Any, _p: Any) -> None:
             # Unacknowledged, it would keep the broker from passing the next question on.
@@ -171,16 +154,39 @@ class Connection:
             send_at_once(connection)
 
         def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
-            self._put(Event(kind="lost", reason=str(reason)))
+            self.events.put(Event(kind="lost", reason=str(reason)))
 
         def on_connect_fail(_c: mqtt.Client, _u: Any) -> None:
-            self._put(Event(kind="lost", reason="cannot connect; retrying"))
+            self.events.put(Event(kind="lost", reason="cannot connect; retrying"))
 
         client.on_connect, client.on_subscribe = on_connect, on_subscribe
-        client.on_message, client.on_disconnect = on_message, on_disconnect
+        client.on_disconnect = on_disconnect
         client.on_connect_fail = on_connect_fail
         client.on_publish, client.on_socket_open = on_publish, on_socket_open
         return client
+
+    def _receive(self, client: mqtt.Client, messages: Sequence[Received], received_ns: int) -> None:
+        """Hand messages to the loop, and answer those who ask for the time; in paho's thread."""
+        acknowledge_at_once(client.socket())
+        room = QUEUE_LENGTH - self.events.qsize()
+        for raw_topic, payload, mid in messages:
+            ack = None if mid is None else Ack(self._connection, mid)
+            try:
+                topic = raw_topic.decode()
+            except UnicodeDecodeError:
+                topic = ""
+            if topic and not topic.endswith(REQUEST):
+                if room > 0:
+                    room -= 1
+                    self.events.put(Event("message", topic, payload, ack))
+                else:
+                    self.num_let_go += 1
+                continue
+            if topic:
+                # Answered at once: what waits in the queue would be measured as the path's delay.
+                self._answer(client, topic.removesuffix(REQUEST), payload, received_ns)
+            if ack is not None:
+                self.acknowledge([ack])
 
     def _answer(self, client: mqtt.Client, root: str, payload: bytes, received_ns: int) -> None:
         """Tell a node the time; called from paho's thread."""
@@ -199,9 +205,18 @@ class Connection:
         )
         client.publish(topics.time_reply(request.asker), encode_reply(reply), qos=1)
 
-    def _put(self, event: Event) -> None:
-        """Hand an event to the loop; called from paho's thread."""
-        if event.kind == "message" and self.events.qsize() >= QUEUE_LENGTH:
-            self.num_let_go += 1
-        else:
-            self.events.put(event)
+    def _forget_what_comes_again(self) -> None:
+        """Drop what waits and was not acknowledged: the broker, which knows us, sends it anew.
+
+        Kept, it would fill the queue, what comes again would find no room and be asked for again,
+        and an aggregator that had fallen behind once would never be level again.
+        """
+        others: list[Event] = []
+        try:
+            while True:
+                event = self.events.get_nowait()
+                if event.ack is None:
+                    others.append(event)
+        except queue.Empty:
+            for event in others:
+                self.events.put(event)

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from coeval.errors import NotEnoughEvidence
 from coeval.estimates import SessionEstimate
@@ -28,6 +29,8 @@ class Estimating:
         self._due_s: dict[str, float] = {}
         self._running: tuple[str, Session, Future[SessionEstimate]] | None = None
         self._began_s = self._free_s = time.monotonic()
+        self.cpu_s = 0.0
+        """Processor time of all estimates so far."""
 
     def step(self, sessions: Mapping[str, Session], *, now_s: float) -> None:
         """Take over what is finished, and begin what is due."""
@@ -55,7 +58,7 @@ class Estimating:
             return False
         self._began_s = now_s
         estimate = self._worker.submit(
-            estimate_clocks,
+            self._estimate,
             snapshot.tracks,
             reference=snapshot.reference,
             evidence=snapshot.lines,
@@ -65,6 +68,14 @@ class Estimating:
         )
         self._running = name, session, estimate
         return True
+
+    def _estimate(self, *args: Any, **options: Any) -> SessionEstimate:
+        """Runs in the worker."""
+        began_s = time.thread_time()
+        try:
+            return estimate_clocks(*args, **options)
+        finally:
+            self.cpu_s += time.thread_time() - began_s
 
 
 def apply(session: Session, estimate: "Future[SessionEstimate]", *, now_s: float) -> None:

@@ -32,8 +32,8 @@ from coeval_aggregator.fusion import (
 
 logger = logging.getLogger(__name__)
 
-MOST_STREAMS = 64
-"""Every stream is compared with every other: with more of them in a session the mean is told."""
+MOST_STREAMS = 128
+"""Attention is over all pairs of streams: with more of them in a session the mean is told."""
 LONGEST_GAP_TICKS = 60 * NS_PER_S // TICK_NS
 """After a longer leap nothing of what was usual is known to hold: everything begins anew."""
 

@@ -3,8 +3,9 @@
 In: what pairs told when they were last compared, and what is known of the clocks. Out: the pairs
 of the next estimate. Three in four places go to the pairs that would tell most (`pair_choice`): a
 pair that locked promises what it told, one never compared what content tells on average, one
-without common content next to nothing. The rest go to the pairs that waited longest, since a scene
-changes.
+without common content next to nothing. Between clocks that hardware has told a hundred times better
+than content could, there is nothing to tell. The rest go to the pairs that waited longest, since a
+scene changes, and hardware may be wrong.
 """
 
 import itertools
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from coeval.clock_filter import ClockFilter
 from coeval.estimates import PairEstimate
-from coeval.pair_choice import PairOffer, choose_pairs
+from coeval.pair_choice import PairOffer, choose_pairs, gain_of
 
 Pair = tuple[str, str]
 
@@ -23,6 +24,8 @@ EXPECTED_SIGMA_NS = 20e6
 """Of a pair that was never compared."""
 SILENT_SIGMA_NS = 1e9
 """Of one that was compared in vain."""
+LEAST_NATS = 0.005
+"""A pair that promises less information would not narrow an interval by half a percent."""
 
 
 class PairBook:
@@ -52,10 +55,11 @@ class PairBook:
             )
             for pair in every
         ]
+        open_ = [offer for offer in offers if not is_known(offer, filters)]
         num_telling = math.ceil(TELLING_SHARE * num)
-        chosen = {(o.first, o.second) for o in choose_pairs(offers, filters, num=num_telling)}
+        chosen = {(o.first, o.second) for o in choose_pairs(open_, filters, num=num_telling)}
         waiting = sorted(set(every) - chosen, key=lambda pair: (self._compared.get(pair, -1), pair))
-        return chosen | set(waiting[: num - len(chosen)])
+        return chosen | set(waiting[: num - num_telling])
 
     def note(self, pairs: Sequence[PairEstimate]) -> None:
         """Take over what the compared pairs told."""
@@ -75,3 +79,11 @@ class PairBook:
         for kept in (self._sigma_ns, self._compared):
             for pair in [pair for pair in kept if node in pair]:
                 del kept[pair]
+
+
+def is_known(offer: PairOffer, filters: Sequence[ClockFilter]) -> bool:
+    """Whether hardware and network know a pair so well that its content would tell nothing."""
+    owner = next((each for each in filters if offer.first in each), None)
+    if owner is None or offer.second not in owner:
+        return False
+    return gain_of(offer, {offer.first: owner, offer.second: owner}) < LEAST_NATS

@@ -37,6 +37,9 @@ CHECK_S = 1.0
 LOOK_S = 0.05
 """A tick that is due waits at most so long for being told."""
 STATE_S = 10.0
+BEHIND = 2000
+"""With so many messages waiting, ticks wait too: what came is made durable first, and ticks whose
+time has passed are left out."""
 
 
 class Aggregator:
@@ -136,14 +139,15 @@ class Aggregator:
             estimating.step(self.sessions, now_s=now_s)
             if now_s >= next_tick_s:
                 next_tick_s = now_s + min(self.config.tick_s, LOOK_S)
-                for session in self.sessions.values():
+                is_level = self._connection.events.qsize() < BEHIND
+                for session in self.sessions.values() if is_level else ():
                     session.tell_ticks()
             if now_s >= next_check_s:
                 next_check_s = now_s + CHECK_S
                 for session in self.sessions.values():
                     session.check(now_s=now_s)
                 self._get_back_what_was_let_go()
-                self.view = self._make_view()
+                self.view = self._make_view(estimating)
                 if self.is_connected:
                     nodes = {name: each.stated.keys() for name, each in self.sessions.items()}
                     self._home_assistant.look(nodes, now_s=now_s)
@@ -156,8 +160,9 @@ class Aggregator:
                 for message in session.take_outbox():
                     self._publish(message)
 
-    def _make_view(self) -> View:
+    def _make_view(self, estimating: Estimating) -> View:
         return View(
+            estimating_cpu_s=estimating.cpu_s,
             is_connected=self.is_connected,
             problem=self.problem(),
             store=None if self.store is None else self.store.state,

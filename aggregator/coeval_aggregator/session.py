@@ -133,6 +133,8 @@ class Session:
         self._block_keys: dict[str, StreamKey] = {}
         """Topics of blocks, checked once."""
         self._guards: dict[str, BootGuard] = {}
+        self._is_news = False
+        """Whether a tick may be due: blocks came, a stream was described, or clocks are stated."""
         self._told_duplicates: set[tuple[str, int]] = set()
         self._told_unknown: set[str] = set()
         self._num_jumps: dict[str, int] = {}
@@ -203,6 +205,7 @@ class Session:
     def check(self, *, now_s: float) -> None:
         """Look for what shows only with time: gaps, and clocks held over for too long."""
         self.clocks.expire(now_s=now_s)
+        self._is_news = True  # a clock that is no longer known is no longer waited for
         for (node, stream), record in self._streams.items():
             lost = record.ingest.lost(now_s=now_s)
             if lost:
@@ -277,6 +280,7 @@ class Session:
             self.reference = tracks[0].node if tracks else measured[0]
             self.clocks.set_reference(self.reference)
             self.evidence.set_reference(self.reference)
+            self._is_news = True
             logger.info("reference chosen node=%s; --reference names another", self.reference)
             self._refuse_mismatches()
         nodes = {track.node for track in tracks}
@@ -320,7 +324,13 @@ class Session:
                 miss_s=(1.0 if node == each.second else -1.0) * each.miss_ns / NS_PER_S,
                 sigmas=round(each.sigmas, 1),
             )
-        self._contradictory = set(found)
+        # What was not compared this time contradicts as before.
+        compared = {frozenset((pair.first, pair.second)) for pair in pairs}
+        self._contradictory = set(found) | {
+            key
+            for key in self._contradictory
+            if key[2] == "content" and frozenset(key[:2]) not in compared
+        }
 
     def apply(self, estimates: Mapping[str, NodeEstimate], *, now_s: float) -> None:
         """Take over what the estimator found, and tell of every node's clock."""
@@ -336,6 +346,7 @@ class Session:
                     self._tell("jump", node, at_s=jump.t_ref_ns / NS_PER_S, jump_s=jump_s)
                 self._num_jumps[node] = len(estimate.jumps)
         self.clocks.update(estimates, now_s=now_s)
+        self._is_news = True
         self._keep_clocks(estimates)
         self.tell_clocks(now_s=now_s)
 
@@ -421,8 +432,9 @@ class Session:
 
     def tell_ticks(self) -> None:
         """Tell of the aligned rows that are due."""
-        if self.reference is None:
+        if self.reference is None or not self._is_news:
             return
+        self._is_news = False
         aligned = [
             AlignedStream(
                 name=f"{node}/{stream}",
@@ -538,6 +550,7 @@ class Session:
             self._start_anew(node)
         told = record.descriptors.get(block.boot_id)
         record.ingest.push(block, now_s=now_s, first_seq=0 if told is None else told.first_seq)
+        self._is_news = True
         if verdict == "new":
             self._refuse_mismatches()
         if record.descriptor is None and f"{node}/{stream}" not in self._told_unknown:
@@ -624,6 +637,7 @@ class Session:
             oldest = next(b for b in record.descriptors if b != record.ingest.boot_id)
             del record.descriptors[oldest]
         self._refuse_mismatches()
+        self._is_news = True
         self._tell_relevance(key, before, descriptor)
 
     def _tell_relevance(

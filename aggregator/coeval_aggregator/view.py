@@ -29,6 +29,8 @@ class View:
     """How the writing goes; None: nothing is kept."""
     num_let_go: int = 0
     """Messages that found no room and were asked for again."""
+    estimating_cpu_s: float = 0.0
+    """Processor time of all estimates of clocks so far."""
     sessions: Mapping[str, SessionView] = field(default_factory=dict)
     """The sessions served, by name."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from coeval.compare import PairWork, compare_all, is_sure, most_reach
+from coeval.compare import PairWork, compare_all, is_sure
 from coeval.errors import NotEnoughEvidence
 from coeval.estimates import UNRELATED, UNSURE, Jump, NodeEstimate, PairEstimate, SessionEstimate
 from coeval.line import LineFit, fit_peak
@@ -117,7 +117,7 @@ def align_tracks(
                 second=work.second,
                 fit=work.fit,
                 streams=work.streams,
-                accepted=is_sure(work.fit, most_reach_ns=most_reach(work.latencies_ns)),
+                accepted=is_sure(work.fit, is_loose=work.is_loose),
             )
             for work in works.values()
         ),

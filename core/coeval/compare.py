@@ -53,9 +53,9 @@ METER_LATENCY_NS = 8e6
 """… and numeric streams to how long a meter takes to answer, half of that but no more than this.
 Fitted, with COARSE_SIGMA, on scenes 931 000 to 931 199, 2026-11-25."""
 MOST_REACH_NS = 100e6
-"""… and a line that they make less sure than this is not believed …"""
-STILLS_REACH_NS = 300e6
-"""… nor one with stills than this."""
+"""A line is believed if its side lobes leave one case of 200 in which it is further off …"""
+LOOSE_REACH_NS = 300e6
+"""… with stills or by speech, whose peaks are broad, one of 20 in which it is further than this."""
 UNKNOWN_INTERVAL_NS = {"metadata": 100e6, "video": 40e6}
 """Sampling interval of streams of which only embeddings are known."""
 
@@ -87,6 +87,8 @@ class PairWork:
     """Scores of all lines."""
     fit: LineFit | None
     """The best of them."""
+    is_loose: bool = False
+    """Whether the two say only loosely when something happened: stills, and speech in lines."""
     has_nothing_shared: bool = False
     """Whether the sounds of the two are evidence that they are not of one scene."""
 
@@ -119,20 +121,20 @@ def compare_all(
     return works
 
 
-def is_sure(fit: LineFit | None, *, most_reach_ns: float = MOST_REACH_NS) -> bool:
+def is_sure(fit: LineFit | None, *, is_loose: bool = False) -> bool:
     """Whether a line stands out of all others far enough to be believed."""
     return (
         fit is not None
         and fit.peak >= math.log(fit.lags_tried) + LOCK_ODDS_NATS
         and fit.z >= LOCK_Z
         and fit.margin >= LOCK_MARGIN
-        and fit.reach_ns <= most_reach_ns
+        and (fit.reach_ns <= LOOSE_REACH_NS if is_loose else fit.utmost_ns <= MOST_REACH_NS)
     )
 
 
-def most_reach(latencies_ns: tuple[float, float]) -> float:
-    """How unsure side lobes may make a line of streams of such latencies."""
-    return STILLS_REACH_NS if max(latencies_ns) >= STILLS_LATENCY_NS else MOST_REACH_NS
+def is_of_stills(node: Sequence[StreamTrack]) -> bool:
+    """Whether a node has nothing but stills."""
+    return {track.modality for track in node} == {"image"}
 
 
 def compare_nodes(
@@ -224,6 +226,7 @@ def compare_nodes(
         second_span_ns=(float(start_b), float(end_b)),
         search=search,
         fit=fit_peak(search, grid),
+        is_loose=bool(spoken) or is_of_stills(first) or is_of_stills(second),
         has_nothing_shared=has_nothing_shared,
     )
 

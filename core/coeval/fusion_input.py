@@ -193,16 +193,13 @@ class SessionInputs:
 
     def _compare(self, passed: FloatArray) -> None:
         """Correlate the new hops with the last seconds of every stream, lag by lag."""
-        S, T, E = passed.shape
         self._past = np.concatenate([self._past, passed], axis=1)
-        windows = np.lib.stride_tricks.sliding_window_view(self._past, LONGEST_LAG_HOPS + 1, axis=1)
-        # (S, T, E, L) → one product a hop: what stream a shows now against what b showed before
-        before = windows.transpose(1, 2, 0, 3).reshape(T, E, S * (LONGEST_LAG_HOPS + 1))
-        now = passed.transpose(1, 0, 2)
-        products = (now @ before).sum(axis=0).reshape(S, S, LONGEST_LAG_HOPS + 1)[..., ::-1]
-        apart = products * (1.0 - np.eye(S, dtype=np.float32))[..., None]
+        # What the others show now or showed before adds up before it is compared: all pairs of
+        # streams cost no more than all streams.
+        others_past = self._past.sum(axis=0) - self._past
+        others_now = passed.sum(axis=0) - passed
         # Of each stream against all others together: lags 0…L and 0…−L, then −L…L.
-        later, earlier = apart.sum(axis=1), apart.sum(axis=0)
+        later, earlier = products(passed, others_past), products(others_now, self._past)
         told = np.concatenate([earlier[:, :0:-1], later], axis=1)
         self._follow(told)
         keep = (1.0 - 1.0 / np.array(MEMORIES_TICKS)).astype(np.float32)
@@ -235,6 +232,24 @@ class SessionInputs:
         tests = np.stack([self._moved.max(axis=1), self._apart, self._near.max(axis=1)], axis=1)
         joint = np.concatenate([said.reshape(self.num_streams, -1), np.arcsinh(tests)], axis=1)
         return joint.astype(np.float32)
+
+
+def products(now: FloatArray, past: FloatArray) -> FloatArray:
+    """Of each stream, what is shown now times what was shown some hops before.
+
+    Args:
+        now: the last hops, shape (S, T, E).
+        past: LONGEST_LAG_HOPS hops and those, shape (S, LONGEST_LAG_HOPS + T, E).
+
+    Returns:
+        Sums over hops and embedding of lags 0…LONGEST_LAG_HOPS, shape (S, L).
+    """
+    S, T, E = now.shape
+    flat = past.reshape(S, -1)
+    # The T hops that lie some lag before the last T are T·E numbers side by side.
+    windows = np.lib.stride_tricks.sliding_window_view(flat, T * E, axis=1)[:, ::E]
+    found: FloatArray = np.einsum("slk,sk->sl", windows, now.reshape(S, -1))[:, ::-1]
+    return found
 
 
 def evidence(told: FloatArray) -> FloatArray:

@@ -97,7 +97,9 @@ class LineFit:
     lags_tried: int
     """Lags among which this one is the best."""
     reach_ns: float = 0.0
-    """The true lag is nearer than this in 95 of 100 cases, side lobes of the peak included."""
+    """The true lag is nearer than this in 95 of 100 cases, side lobes of the peak included …"""
+    utmost_ns: float = 0.0
+    """… and than this in 995 of 1000."""
 
 
 def skew_grid(span_s: float, step_s: float, largest_ppm: float) -> NDArray[np.float64]:
@@ -188,6 +190,7 @@ def fit_peak(
         [curve[: max(column - rival_steps, 0)], curve[column + rival_steps :]]
     )
     rival = float(elsewhere.max()) if len(elsewhere) else 0.0
+    around = curve[max(column - rival_steps, 0) : column + rival_steps + 1] - peak
     shift, skew_shift, covariance = peak_shape(search, k, column)
     spacing = float(search.skews_ppm[1] - search.skews_ppm[0]) if len(search.skews_ppm) > 1 else 0.0
     scale = np.array([grid.step_ns, spacing or 1.0])
@@ -202,22 +205,23 @@ def fit_peak(
         z=(peak - float(np.median(seen))) / spread,
         margin=(peak - rival) / spread,
         lags_tried=int(np.count_nonzero(curve)),
-        reach_ns=grid.step_ns
-        * reach_of(curve[max(column - rival_steps, 0) : column + rival_steps + 1] - peak, spread),
+        reach_ns=grid.step_ns * reach_of(around, spread, share=0.95),
+        utmost_ns=grid.step_ns * reach_of(around, spread, share=0.995),
     )
 
 
-def reach_of(below: NDArray[np.floating], spread: float) -> int:
-    """Steps from the highest of some scores within which the truth lies in 95 of 100 cases.
+def reach_of(below: NDArray[np.floating], spread: float, *, share: float) -> int:
+    """Steps from the highest of some scores within which the truth lies in a share of cases.
 
     Args:
         below: scores less the highest of them, shape (L,).
         spread: standard deviation of scores at wrong lags.
+        share: of cases, 0…1.
     """
     steps = np.abs(np.arange(len(below)) - int(below.argmax()))
     order = np.argsort(steps, kind="stable")
     likely = np.cumsum(np.exp(SIDE_LOBE_DECAY * below[order] / spread))
-    return int(steps[order][np.searchsorted(likely, 0.95 * likely[-1])])
+    return int(steps[order][np.searchsorted(likely, share * likely[-1])])
 
 
 def peak_shape(search: LineSearch, k: int, column: int) -> tuple[float, float, NDArray[np.float64]]:

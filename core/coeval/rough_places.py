@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.compare import LAG_STEP_NS, MOST_REACH_NS, PairWork, is_sure, most_reach
+from coeval.compare import LAG_STEP_NS, PairWork, is_sure
 from coeval.line import LagGrid, LineFit, LineSearch, fit_peak
 from coeval.placing import PairLine, solve_lines
 
@@ -29,8 +29,8 @@ class Place:
     """Offset against the reference around the middle of the material."""
     fit: LineFit | None
     """What said so; None for the reference."""
-    most_reach_ns: float = MOST_REACH_NS
-    """How unsure its side lobes may make it."""
+    is_loose: bool = False
+    """Whether all that said so says only loosely when something happened."""
 
     @property
     def margin(self) -> float:
@@ -68,7 +68,7 @@ def place_nodes(
         sure = {
             name: place
             for name, place in candidates.items()
-            if is_sure(place.fit, most_reach_ns=place.most_reach_ns)
+            if is_sure(place.fit, is_loose=place.is_loose)
         }
         if not sure:
             return placed
@@ -81,15 +81,15 @@ def best_place(
 ) -> Place | None:
     """The offset that the pairs with all placed nodes agree on most; None without any pair."""
     curves: list[tuple[float, NDArray[np.float32]]] = []
-    reaches: list[float] = []
+    are_loose: list[bool] = []
     for other, place in placed.items():
         if (other, name) in works:
             work = works[other, name]
-            reaches.append(most_reach(work.latencies_ns))
+            are_loose.append(work.is_loose)
             curves.append((place.lag_ns + work.grid.lowest_ns, work.search.curve))
         elif (name, other) in works:
             work = works[name, other]
-            reaches.append(most_reach(work.latencies_ns))
+            are_loose.append(work.is_loose)
             highest_ns = work.grid.at(work.grid.num_lags - 1)
             curves.append((place.lag_ns - highest_ns, work.search.curve[::-1]))
     if not curves:
@@ -105,4 +105,4 @@ def best_place(
     fit = fit_peak(search, grid)
     if fit is None:
         return None
-    return Place(lag_ns=fit.lag_ns, fit=fit, most_reach_ns=min(reaches))
+    return Place(lag_ns=fit.lag_ns, fit=fit, is_loose=all(are_loose))

@@ -6,6 +6,14 @@ from pathlib import Path
 from coeval.errors import BadConfig
 
 
+def why_not_made(folder: Path, exc: OSError) -> str:
+    """Why a folder could not be made, and what to do."""
+    for each in (folder, *folder.parents):
+        if each.exists():
+            return f"{each} is a file" if each.is_file() else f"{exc.strerror}; choose another"
+    return str(exc.strerror)
+
+
 def make_folder(folder: Path, *, name: str) -> None:
     """Make a folder where it is not there yet.
 
@@ -19,6 +27,6 @@ def make_folder(folder: Path, *, name: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise BadConfig(f"{name} {folder}: cannot be made: {exc.strerror}") from exc
+        raise BadConfig(f"{name} {folder}: cannot be made: {why_not_made(folder, exc)}") from exc
     if not os.access(folder, os.W_OK):
         raise BadConfig(f"{name} {folder}: cannot be written; choose another folder")

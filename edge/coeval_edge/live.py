@@ -29,7 +29,7 @@ from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.pi_camera import PiCameraConfig, open_pi_camera
 from coeval_edge.sources.probe import ProbeConfig, ProbeSource, open_link
-from coeval_edge.sources.probe_link import ProbeLink
+from coeval_edge.sources.probe_link import ProbeLink, device_of
 from coeval_edge.sources.pulse_stamps import PulseStamps
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 from coeval_edge.sources.timing import Timing
@@ -121,7 +121,7 @@ class SourcesConfig:
             raise BadConfig(f"two streams are called {twice[0]!r}; give one another name")
         ports: dict[str, ProbeConfig] = {}
         for name, probe in self.probe.items():
-            first = ports.setdefault(probe.port, probe)
+            first = ports.setdefault(device_of(probe.port), probe)
             if (first.baud, first.nmea, first.pps) != (probe.baud, probe.nmea, probe.pps):
                 raise BadConfig(
                     f"probe.{name}: streams of one probe ({probe.port}) must give the same "
@@ -153,13 +153,12 @@ class SourcesConfig:
             yield name, "metadata", opener
         shared: dict[str, ProbeLink] = {}
         for name, probe in self.probe.items():
-            if probe.port not in shared:
+            device = device_of(probe.port)
+            if device not in shared:
                 pulse_names = None if probe.nmea is None else links.names.get(probe.nmea)
                 stamps = None if probe.pps is None else links.stamps.get(probe.pps)
-                shared[probe.port] = open_link(
-                    probe, names=pulse_names, hand=links.hand, stamps=stamps
-                )
-            yield name, probe.stream_modality, partial(ProbeSource, probe, shared[probe.port])
+                shared[device] = open_link(probe, names=pulse_names, hand=links.hand, stamps=stamps)
+            yield name, probe.stream_modality, partial(ProbeSource, probe, shared[device])
 
 
 def opened_lines(

@@ -28,7 +28,7 @@ from coeval_edge.probe_flash import (
 from coeval_edge.probe_image import manifest, probe_image
 from coeval_edge.probe_monitor import Monitor, version_of
 from coeval_edge.sources.errors import SourceUnfit, SourceUnusable
-from coeval_edge.sources.probe_link import BAUD, ProbePort
+from coeval_edge.sources.probe_link import BAUD, ProbePort, device_of
 from coeval_edge.sources.probe_wire import Hello, Record, Status
 
 app = typer.Typer(
@@ -111,11 +111,17 @@ def list_probes(
     baud: Baud = BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Find probes: on USB by the name of the plug, elsewhere where --port says."""
-    found = [listen(each, baud=baud) for each in dict.fromkeys([*usb_probes(), *(port or ())])]
+    """Find probes: on USB by the name of the plug, elsewhere where --port says.
+
+    Exit code 1 where there is none, or one that was named cannot be used.
+    """
+    named = port or []
+    by_device = {device_of(each): each for each in [*named, *usb_probes()][::-1]}
+    found = [listen(each, baud=baud) for each in reversed(by_device.values())]
+    is_bad = not found or any(each.problem for each in found if each.port in named)
     if as_json:
         typer.echo(json.dumps({"probes": [each.describe() for each in found]}))
-        return
+        raise typer.Exit(1 if is_bad else 0)
     if not found:
         typer.echo(
             "no probe on USB; one on a UART: --port /dev/ttyAMA0; a new board: coeval probe flash",
@@ -136,6 +142,8 @@ def list_probes(
             Text(each.problem, "yellow"),
         )
     Console().print(table)
+    if is_bad:
+        raise typer.Exit(1)
 
 
 def the_port(port: str | None) -> str:
@@ -171,17 +179,19 @@ def monitor(
     name = the_port(port)
     heard = Monitor(name)
     until_s = None if seconds is None else time.monotonic() + seconds
+    told = follow(name, baud, heard, until_s=until_s)
     if as_json:
         said = ""
-        for records in follow(name, baud, heard, until_s=until_s):
+        for records in told:
             for record in records:
                 typer.echo(record_to_json(record))
             if heard.problem and heard.problem != said:
                 typer.echo(heard.problem, err=True)
             said = heard.problem
         return
+    next(told, None)  # opens the port: that it cannot be is said without a table
     with Live(heard.table(), refresh_per_second=4, console=Console()) as live:
-        for _ in follow(name, baud, heard, until_s=until_s):
+        for _ in told:
             live.update(heard.table())
 
 

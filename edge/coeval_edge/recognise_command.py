@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from coeval.broker_address import DEFAULT_BROKER
+from coeval.broker_address import DEFAULT_BROKER, PASSWORD_VARIABLE
 from coeval.errors import BadConfig, BadRecording
 from coeval.recognition import Recognition, recognise_lines
 from coeval_edge.recognise import READ_BYTES, recognise_bytes, recognise_file
+from coeval_edge.sources.errors import SourceAbsent
 
 BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 4800)
 """Speeds that are tried one after the other, the most usual first."""
@@ -106,7 +107,11 @@ def recognise_port(port: str, *, baud: int | None, seconds: float) -> Recognitio
 
 
 def recognise_topic(topic: str, *, broker: str, seconds: float) -> Recognition:
-    """What is said on an MQTT topic."""
+    """What is said on an MQTT topic.
+
+    Raises:
+        SourceAbsent: the broker is not there, or does not let us in.
+    """
     from coeval.samples import TextLine
     from coeval_edge.sources.mqtt_topic import MqttTopic, MqttTopicConfig
 
@@ -115,7 +120,13 @@ def recognise_topic(topic: str, *, broker: str, seconds: float) -> Recognition:
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s and len(lines) < ENOUGH_LINES:
         lines += [said.text for said in source.read(0.2) if isinstance(said, TextLine)]
+    is_there = source.is_connected
     source.close()
+    if not lines and not is_there:
+        raise SourceAbsent(
+            f"no broker at {broker} within {seconds:g} s, or it does not let us in; name it with "
+            f"--broker mqtt://HOST:PORT (its password: {PASSWORD_VARIABLE})"
+        )
     return recognise_lines(lines)
 
 

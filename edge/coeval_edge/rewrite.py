@@ -20,6 +20,7 @@ from coeval.errors import BadRecording
 from coeval.manifest import Manifest, NodeSpec, StreamSpec, manifest_to_json
 from coeval.samples import IntArray
 from coeval.time import NS_PER_S
+from coeval_edge.folders import why_not_made
 from coeval_edge.media import read_sound, video_frames
 from coeval_edge.recording import (
     MANIFEST_FILE,
@@ -55,7 +56,7 @@ def new_recording(out: Path) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         partial.chmod(0o755)
     except OSError as exc:
-        raise BadRecording(f"{out}: cannot be made: {exc.strerror}") from exc
+        raise BadRecording(f"{out}: cannot be made: {why_not_made(out, exc)}") from exc
     try:
         yield partial
         partial.replace(out)

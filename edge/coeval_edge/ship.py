@@ -3,6 +3,7 @@
 import os
 import queue
 import secrets
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,7 +125,10 @@ def _announced(
     client: mqtt.Client, received: "queue.Queue[bytes]", topics: Topics
 ) -> SetNotice | None:
     """The set that is announced now; None: none, or one that cannot be read."""
+    granted = threading.Event()
+    client.on_subscribe = lambda *_: granted.set()
     client.subscribe(topics.model_set, qos=1)
+    granted.wait(ACKNOWLEDGE_S)
     try:
         return decode_notice(received.get(timeout=RETAINED_S), where="model/set")
     except (queue.Empty, BadBlock):

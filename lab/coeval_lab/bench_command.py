@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -52,6 +52,12 @@ def bench(
             min=0, help="encoders: so many recordings trained on are left out of a short training."
         ),
     ] = 0,
+    sections: Annotated[
+        str,
+        typer.Option(
+            help="aggregator: only these, by commas; the others in --out stay as they were."
+        ),
+    ] = "",
 ) -> None:
     """Run a benchmark; a bar that is missed is printed, and is no failure of the command.
 
@@ -61,7 +67,13 @@ def bench(
         raise BadConfig(f"no benchmark {name!r}; there are: {', '.join(BENCHES)}")
     if recordings is not None and not recordings.is_dir():
         raise BadConfig(f"--recordings {recordings}: no such folder")
-    own = {"baselines": baselines, "folds": folds} if name == "encoders" else {}
+    own: dict[str, Any] = {}
+    if name == "encoders":
+        own = {"baselines": baselines, "folds": folds}
+    elif name == "aggregator":
+        own = {"sections": [part for part in sections.split(",") if part]}
+    elif sections:
+        raise BadConfig(f"--sections is of bench aggregator, not of bench {name}")
     if name != "encoders" and (baselines is not None or folds):
         raise BadConfig(f"--baselines and --folds are of bench encoders, not of bench {name}")
     if baselines is not None:
@@ -69,7 +81,7 @@ def bench(
     if out is not None:
         make_folder(out)  # an hour's work is not lost for it
     module = importlib.import_module(BENCHES[name])  # heavy: only when a benchmark runs
-    from coeval_lab.bench.report import Partial, print_rows, stamped, write_report
+    from coeval_lab.bench.report import Partial, print_rows, rows_of, stamped, write_report
 
     plan = module.plan_of(quick=quick, seed=seed, recordings=recordings, with_peers=peers, **own)
     console = Console(stderr=True)
@@ -87,6 +99,8 @@ def bench(
             bar.update(task, completed=share)
 
         rows, bars = module.run(plan, say=say, keep=partial.keep, progress=progress)
+        if sections and out is not None:
+            rows, bars = module.merged(plan, rows_of(out), rows)
         document = stamped(name, rows, began_at=partial.commit)
     if as_json:
         typer.echo(json.dumps(document))

@@ -22,7 +22,8 @@ from coeval.errors import CoevalError
 Kind = Literal["mosquitto", "iotcore"]
 
 HOST = "127.0.0.1"
-START_S = 10.0
+START_S = 60.0
+"""A tenth of a second where the machine has time."""
 LARGEST_MESSAGE_BYTES = 262_144
 
 MOSQUITTO_CONF = """\
@@ -30,7 +31,7 @@ listener {port} {host}
 allow_anonymous true
 persistence true
 persistence_location {folder}/
-max_queued_messages 100000
+max_queued_messages 500000
 max_inflight_messages 20000
 message_size_limit {largest}
 """
@@ -73,12 +74,22 @@ class RunningBroker:
         return str(BrokerAddress(host=self.host, port=self.port))
 
 
+RESERVED: list[socket.socket] = []
+"""Bound and never listening, for as long as this process lives: see `free_port`."""
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that nobody listens on, and that no other program is given.
+
+    Bound without listening and with SO_REUSEADDR, it stays free for a server that is told its
+    number (servers set SO_REUSEADDR too), and the kernel picks it for nobody who asks for any.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((HOST, 0))
+    RESERVED.append(reserved)
+    port: int = reserved.getsockname()[1]
+    return port
 
 
 def find_mosquitto() -> str | None:

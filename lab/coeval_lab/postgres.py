@@ -17,7 +17,7 @@ from pathlib import Path
 from coeval.errors import CoevalError
 from coeval_lab.broker import HOST, free_port
 
-START_S = 30.0
+START_S = 300.0
 USER = "coeval"
 
 

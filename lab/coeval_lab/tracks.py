@@ -11,7 +11,7 @@ from coeval.features.video import VideoFeatures
 from coeval.hops import HOP_NS, Hops, join
 from coeval.instants import instants_of
 from coeval.manifest import StreamSpec
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.preprocessing.spikes import SpikeFilter
 from coeval.relevance import RelevanceWatch
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
@@ -95,7 +95,7 @@ def track_from(
     waveform: Sequence[AudioBlock],
     with_rows: bool,
     with_speech: bool,
-    preprocessing: Preprocessing = ALL_STEPS,
+    preprocessing: Preprocessing = DEFAULT_STEPS,
 ) -> StreamTrack:
     """The track of samples stamped by a node's clock, in time order."""
     video = VideoFeatures(preprocessing, keep_motion=True) if modality == "video" else None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coeval.estimates import PairEstimate
 from coeval.evidence_wire import (
     EdgeSample,
     EvidenceMessage,
@@ -252,6 +253,19 @@ def test_evidence_that_contradicts_the_rest_is_told_once() -> None:
     assert told["miss_s"] == 0.5
     session.note_pairs((), ())
     session.note_pairs((), (wrong,))
+    assert len(events(session)) == 1
+
+
+def test_what_content_contradicts_is_told_again_only_after_the_pair_agreed() -> None:
+    session = Session(AggregatorConfig(reference="cam"))
+    pair = PairEstimate(first="cam", second="wrist", fit=None, streams=(), accepted=True)
+    wrong = Contradiction(first="cam", second="wrist", kind="content", miss_ns=5e8, sigmas=9.0)
+    session.note_pairs((pair,), (wrong,))
+    session.note_pairs((), ())  # other pairs had their turn
+    session.note_pairs((pair,), (wrong,))
+    assert len(events(session)) == 1
+    session.note_pairs((pair,), ())
+    session.note_pairs((pair,), (wrong,))
     assert len(events(session)) == 1
 
 

@@ -249,7 +249,7 @@ def test_who_wants_the_mean_loads_no_network() -> None:
 def test_too_many_streams_are_fused_by_the_mean() -> None:
     scene = Scene(*(f"s{k}" for k in range(MOST_STREAMS + 1)), max_streams=MOST_STREAMS + 1)
     scene.go_on(for_s=1)
-    assert "at most 64 streams" in scene.ticks[-1]["fusion_why"]
+    assert f"at most {MOST_STREAMS} streams" in scene.ticks[-1]["fusion_why"]
 
 
 @pytest.mark.parametrize("tick_s", [0.1, 1.0])

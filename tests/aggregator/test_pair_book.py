@@ -75,6 +75,20 @@ def test_nodes_that_hardware_ties_are_compared_less_than_one_that_nothing_ties()
     assert any("n11" in pair for pair in offers)
 
 
+def test_pairs_that_hardware_knows_only_have_their_turn() -> None:
+    filter_ = ClockFilter("n00", TCXO, t_root_ns=0)
+    for name in NODES[1:]:
+        filter_.add_clock(name, TCXO, base_ns=0, sigma_ns=1e3)
+    book, seen = PairBook(), set()
+    for _ in range(11):
+        chosen = book.choose(NODES, [filter_])
+        assert chosen is not None
+        assert len(chosen) == PAIRS_A_NODE * len(NODES) // 4
+        book.note([told(*pair, sigma_ns=5e6) for pair in chosen])
+        seen |= chosen
+    assert seen == set(itertools.combinations(NODES, 2))
+
+
 def test_a_restarted_node_is_compared_as_if_for_the_first_time() -> None:
     book = PairBook()
     every = list(itertools.combinations(NODES, 2))

@@ -51,7 +51,7 @@ def pieces_of(block: AudioBlock, cuts: list[int]) -> list[Sample]:
 
 
 @given(cuts=st.lists(st.integers(1, 31_999), max_size=6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_audio_rows_do_not_depend_on_how_the_sound_is_cut(cuts: list[int]) -> None:
     whole = sound(2.0)
     together, apart = rows_of("audio", [whole]), rows_of("audio", pieces_of(whole, cuts))
@@ -123,7 +123,7 @@ def test_every_modality_gives_rows_of_its_stated_width_on_the_hop_grid() -> None
     cut=st.integers(0, 30),
     start=st.integers(0, 99),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_grid_keeps_the_integral_of_segments_of_any_length(
     lengths: list[int], cut: int, start: int
 ) -> None:

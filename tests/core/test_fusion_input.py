@@ -4,11 +4,13 @@ import pytest
 from coeval.fusion_input import (
     FAR_HOPS,
     LEAST_STIR,
+    LONGEST_LAG_HOPS,
     MEMORIES_TICKS,
     RECENT_HOPS,
     TICK_HOPS,
     SessionInputs,
     TickInputs,
+    products,
 )
 from coeval.hops import EMBEDDING_DIM
 from coeval.samples import FloatArray
@@ -145,3 +147,15 @@ def test_hops_that_are_not_there_teach_nothing() -> None:
     before = pushed(content(1)[:200])
     np.testing.assert_allclose(with_gap.history[-1], before.history[-1], rtol=1e-5)
     assert not with_gap.recent[-1].any()
+
+
+def test_products_of_all_others_are_the_sum_of_those_of_each() -> None:
+    past = np.stack([content(seed, LONGEST_LAG_HOPS + TICK_HOPS) for seed in range(4)])
+    now = past[:, -TICK_HOPS:]
+    of_all = products(now, past.sum(axis=0) - past)
+    for stream in range(4):
+        others = [other for other in range(4) if other != stream]
+        for lag in (0, 1, 37, LONGEST_LAG_HOPS):
+            before = past[others, LONGEST_LAG_HOPS - lag : LONGEST_LAG_HOPS - lag + TICK_HOPS]
+            expected = sum(float((now[stream] * each).sum()) for each in before)
+            assert of_all[stream, lag] == pytest.approx(expected, abs=1e-4)

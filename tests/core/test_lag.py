@@ -1,8 +1,11 @@
 """Lag scores and lines: sign, sub-hop position, skew, and no answer where there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from coeval.compare import is_sure
 from coeval.hops import HOP_NS, Hops
 from coeval.lag import (
     STEPS_PER_HOP,
@@ -123,9 +126,28 @@ def test_sharper_scores_promise_a_smaller_spread() -> None:
     assert spreads[0] / spreads[1] == pytest.approx(2.0, rel=0.3)
 
 
-@pytest.mark.parametrize(("below", "steps"), [(0.2, 6), (2.0, 0), (5.0, 0)])
-def test_a_peak_reaches_as_far_as_its_likely_side_lobes(below: float, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("below", "share", "steps"),
+    [(0.2, 0.95, 6), (2.0, 0.95, 0), (2.0, 0.995, 6), (5.0, 0.995, 0)],
+)
+def test_a_peak_reaches_as_far_as_its_likely_side_lobes(
+    below: float, share: float, steps: int
+) -> None:
     """A lobe that is hardly lower than the peak may be the truth; one far lower is not."""
     scores = np.full(31, -30.0)
     scores[15], scores[21] = 0.0, -3.0 * below
-    assert reach_of(scores, 3.0) == steps
+    assert reach_of(scores, 3.0, share=share) == steps
+
+
+@pytest.mark.parametrize(("lobe", "is_believed"), [(0.5, True), (0.97, False)])
+def test_a_line_is_not_believed_where_a_side_lobe_may_be_the_truth(
+    lobe: float, is_believed: bool
+) -> None:
+    mids = np.arange(5, 65, 10.0)
+    surface, grid = ridge(mids, 1.0, 0.0, noise=0.7, seed=6, height=12.0)
+    lobes, _ = ridge(mids, 1.25, 0.0, noise=0.0, seed=0, height=12.0 * lobe)
+    both = replace(surface, scores=np.maximum(surface.scores, lobes.scores))
+    fit = fit_peak(search_lines([both], grid, t_mid_ns=3.5e10, span_s=60.0), grid)
+    assert fit is not None
+    assert fit.margin > 10.0
+    assert is_sure(fit) == is_believed

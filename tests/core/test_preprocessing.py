@@ -1,5 +1,7 @@
 """Preprocessing: what is taken out is gone, what is meant stays, pieces make no difference."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -95,9 +97,9 @@ def test_readings_in_pieces_of_any_size_give_the_same_rows(channels: int) -> Non
     block = readings(1500, channels)
     block.values[::97, 1] += 400.0
     block.values[::41, 2] = np.nan
-    whole = rows_of("metadata", [block])
+    whole = rows_of("metadata", [block], wide=True)
     for seed in range(3):
-        apart = rows_of("metadata", list(pieces(block, seed)))
+        apart = rows_of("metadata", list(pieces(block, seed)), wide=True)
         assert apart.t0_node_ns == whole.t0_node_ns
         np.testing.assert_allclose(apart.rows, whole.rows, atol=1e-4)
 
@@ -124,7 +126,7 @@ def test_wide_metadata_keeps_what_its_channels_have_in_common() -> None:
 
 def test_few_channels_are_left_as_they_are() -> None:
     block = readings(1000, NUM_KEPT)
-    on, off = rows_of("metadata", [block]), rows_of("metadata", [block], wide=False)
+    on, off = (rows_of("metadata", [block], wide=wide) for wide in (True, False))
     np.testing.assert_array_equal(on.rows, off.rows)
 
 
@@ -280,12 +282,15 @@ def test_a_stream_is_warm_when_its_memory_is_full() -> None:
 
 
 def test_every_switch_belongs_to_a_modality_and_switches_it() -> None:
-    off = Preprocessing(
-        noise=False, spikes=False, wide=False, light=False, cleanup=False, standardise=False
-    )
+    names = [field.name for field in fields(Preprocessing)]
+    on, off = (Preprocessing(**dict.fromkeys(names, is_on)) for is_on in (True, False))
     for modality, steps in STEPS.items():
-        assert Preprocessing().steps(modality) == steps
+        assert on.steps(modality) == steps
         assert off.steps(modality) == ()
+
+
+def test_reducing_wide_metadata_is_left_to_whoever_asks_for_it() -> None:
+    assert "wide" not in Preprocessing().steps("metadata")
 
 
 def test_sound_with_a_steady_hiss_shows_its_quiet_bands_less() -> None:

@@ -319,7 +319,7 @@ def test_one_sample_from_the_far_future_does_not_move_the_session() -> None:
     offsets=st.lists(st.integers(-(10**18), 10**18), min_size=1, max_size=40),
     sigma=st.floats(1.0, 1e9),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_whatever_is_measured_the_filter_stays_sane(offsets: list[int], sigma: float) -> None:
     clocks = SessionClocks(reference="ref")
     for t, offset in enumerate(offsets):

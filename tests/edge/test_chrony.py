@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from coeval_edge.chrony import ask_chrony, parse_tracking, statement_of
+from coeval_edge.kernel_clocks import KernelClock, measure_difference
 
 SYNCHRONISED = (
     "A29FC87B,162.159.200.123,4,1700000000.123456789,0.000123000,-0.000010000,0.000045000,"
@@ -116,7 +117,7 @@ def test_a_real_chrony_that_follows_another_ties_the_node_to_utc(tmp_path: Path)
         asks = stack.enter_context(
             chronyd(tmp_path / "b", f"server 127.0.0.1 port {port} iburst minpoll -2", "port 0")
         )
-        until_s = time.monotonic() + 30.0
+        until_s = time.monotonic() + 120.0
         tracking = ask_chrony(asks)
         while tracking is None or tracking.unusable is not None:
             if time.monotonic() > until_s:
@@ -127,7 +128,8 @@ def test_a_real_chrony_that_follows_another_ties_the_node_to_utc(tmp_path: Path)
         statement = statement_of(tracking)
         assert statement is not None
         assert tracking.stratum == 6
-        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-        utc_ns = statement.t_utc_ns + (now_ns - statement.t_node_ns)
+        now = measure_difference(KernelClock.REALTIME)
+        utc_ns = statement.t_utc_ns + (now.t_node_ns - statement.t_node_ns)
         spread_ns = (statement.sigma_ns**2 + statement.bias_sigma_ns**2) ** 0.5
-        assert abs(utc_ns - time.time_ns()) <= 3 * spread_ns + 1_000_000
+        allowed_ns = 3 * spread_ns + 1_000_000 + now.error_ns
+        assert abs(utc_ns - (now.t_node_ns + now.difference_ns)) <= allowed_ns

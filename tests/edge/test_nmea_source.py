@@ -22,6 +22,8 @@ from coeval_edge.sources.nmea import NmeaConfig, NmeaReceiver
 from coeval_edge.sources.nmea_sentences import Altitude, Fix, parse_sentence
 from coeval_edge.sources.promptest import Promptest
 
+from .terminal import arrive
+
 FIRST = datetime.datetime(2026, 11, 25, 12, 0, 0, tzinfo=datetime.UTC)
 FIRST_UTC_NS = int(FIRST.timestamp()) * NS_PER_S
 BOOT_NS = 5_000 * NS_PER_S + 123_456_789
@@ -61,7 +63,7 @@ class Receiver:
     def say(self, source: NmeaReceiver, lines: list[str], *, at_s: float) -> list[MetadataBlock]:
         """Lines whose last byte arrives so long after FIRST, and what the source makes of them."""
         self.now_ns = BOOT_NS + round(at_s * NS_PER_S)
-        os.write(self.device, "".join(f"{line}\r\n" for line in lines).encode())
+        arrive(self.device, self.port, "".join(f"{line}\r\n" for line in lines).encode())
         return [sample for sample in source.read(1.0) if isinstance(sample, MetadataBlock)]
 
 
@@ -286,7 +288,7 @@ def test_another_speed_is_named_with_the_usual_ones(
     receiver: Receiver, open_receiver: Open
 ) -> None:
     source = open_receiver(baud=4800)
-    os.write(receiver.device, b"\xfe\x80\x9c" * 300 + b"\n")
+    arrive(receiver.device, receiver.port, b"\xfe\x80\x9c" * 300 + b"\n")
     with pytest.raises(SourceUnfit, match="without a sentence of NMEA at 4800 baud: set baud"):
         source.read(1.0)
 

@@ -7,6 +7,7 @@ import os
 import threading
 import tty
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from coeval_edge.probe_command import app, follow, listen
 from coeval_edge.probe_flash import INFO_FILE, check_image, copy_image, find_drive, is_drive
 from coeval_edge.probe_image import manifest, probe_image
 from coeval_edge.probe_monitor import Monitor
-from coeval_edge.sources.errors import SourceUnfit
+from coeval_edge.sources.errors import SourceAbsent, SourceUnfit
 from coeval_edge.sources.probe_wire import ProbeStream, Record
 
 cobs = pytest.importorskip("cobs.cobs", reason="cobs is absent: pip install 'coeval[probe]'")
@@ -35,11 +36,13 @@ def port() -> Iterator[str]:
     """A port at which a probe says one of each record, over and over."""
     device, side = os.openpty()
     tty.setraw(side)
+    os.set_blocking(device, False)  # nobody reads for ever
     ended = threading.Event()
 
     def speak() -> None:
         while not ended.wait(0.02):
-            os.write(device, SAID)
+            with suppress(BlockingIOError):
+                os.write(device, SAID)
 
     speaker = threading.Thread(target=speak)
     speaker.start()
@@ -73,11 +76,26 @@ def test_a_probe_on_a_named_port_is_listed(port: str) -> None:
     assert (probe["firmware"], probe["pps"], probe["problem"]) == ("1.2.3", "locked", None)
 
 
-def test_a_port_that_is_not_there_is_listed_with_its_problem() -> None:
-    _, out, _ = run("list", "--port", "/dev/ttyNOPROBE", "--json")
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_a_named_port_that_cannot_be_used_is_listed_with_its_problem_and_fails(
+    how: tuple[str, ...],
+) -> None:
+    code, out, _ = run("list", "--port", "/dev/ttyNOPROBE", *how)
+    assert code == 1
+    said = " ".join(out.replace("│", " ").split())
+    assert "/dev/ttyNOPROBE" in said
+    assert "No such file or directory; plug it in" in said
+
+
+def test_a_port_that_is_named_by_a_link_too_is_listed_once(
+    port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "usb-Coeval_probe"
+    link.symlink_to(port)
+    monkeypatch.setattr(probe_command, "usb_probes", lambda: [str(link)])
+    code, out, _ = run("list", "--port", port, "--json")
     (probe,) = json.loads(out)["probes"]
-    assert probe["board"] is None
-    assert "/dev/ttyNOPROBE" in probe["problem"]
+    assert (code, probe["port"], probe["problem"]) == (0, port, None)
 
 
 def test_no_probe_at_all_says_what_to_do() -> None:
@@ -101,6 +119,14 @@ def test_the_monitor_gives_a_line_a_record(port: str) -> None:
     _, out, _ = run("monitor", "--port", port, "--for", "0.3", "--json")
     kinds = [json.loads(line)["record"] for line in out.splitlines()]
     assert kinds[:5] == [vector["kind"] for vector in ONE_OF_EACH]
+
+
+def test_a_port_that_cannot_be_monitored_is_told_without_a_table(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SourceAbsent, match="/dev/ttyNOPROBE: No such file"):
+        run("monitor", "--port", "/dev/ttyNOPROBE")
+    assert capfd.readouterr().out == ""
 
 
 def heard() -> Monitor:

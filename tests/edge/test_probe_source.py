@@ -27,6 +27,8 @@ from coeval_edge.sources.probe_link import ADAPTER_NS, STATUS_BYTES, ProbeLink, 
 from coeval_edge.sources.probe_wire import PpsState, Pulse, Verdict
 from coeval_edge.sources.pulse_stamps import PulseLine, PulseStamps
 
+from .terminal import arrive
+
 cobs = pytest.importorskip("cobs.cobs", reason="cobs is absent: pip install 'coeval[probe]'")
 
 HZ = 62_500_000
@@ -78,7 +80,7 @@ class Probe:
     def send(self, data: bytes, *, at_s: float) -> None:
         """Bytes of which the last arrives so long after tick 0."""
         self.now_ns = BOOT_NS + round(at_s * NS_PER_S)
-        os.write(self.device, data)
+        arrive(self.device, self.port, data)
 
     def greet(self, source: ProbeSource, *, until_s: float = 3.0) -> None:
         """Say hello and a status every quarter of a second."""
@@ -435,12 +437,15 @@ def test_a_wild_kernel_stamp_does_not_bend_the_line() -> None:
 # Configuration
 
 
-def test_two_streams_share_one_probe_and_two_probes_do_not(probe: Probe) -> None:
-    other = Probe()
+def test_two_streams_share_one_probe_by_either_name_and_two_probes_do_not(
+    probe: Probe, tmp_path: Path
+) -> None:
+    other, link = Probe(), tmp_path / "usb-Coeval_probe"
+    link.symlink_to(probe.name)
     config = SourcesConfig(
         probe={
             "strobe": ProbeConfig(port=probe.name),
-            "wrist": ProbeConfig(port=probe.name, what="motion"),
+            "wrist": ProbeConfig(port=str(link), what="motion"),
             "door": ProbeConfig(port=other.name),
         }
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from coeval.evidence import UTC
-from coeval_edge.kernel_clocks import KernelClock
+from coeval_edge.kernel_clocks import KernelClock, measure_difference
 from coeval_edge.ptp import PtpState, PtpStatements, ask_ptp, card_clock, parse_pmc
 
 S = 1_000_000_000
@@ -274,7 +274,7 @@ def test_a_real_ptp4l_that_follows_another_ties_the_node_to_its_grandmaster(
         stack.enter_context(ptp4l(tmp_path / "a", spaces[0], "va", priority=1))
         asks = stack.enter_context(ptp4l(tmp_path / "b", spaces[1], "vb", priority=200))
         statements, statement = PtpStatements(), None
-        until_s = time.monotonic() + 30.0
+        until_s = time.monotonic() + 120.0
         while statement is None:
             if time.monotonic() > until_s:
                 log = (tmp_path / "b" / "log").read_text()
@@ -285,7 +285,8 @@ def test_a_real_ptp4l_that_follows_another_ties_the_node_to_its_grandmaster(
         assert state is not None
         assert statement.of == f"@ptp-{state.grandmaster}"
         assert state.steps == 1
-        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-        master_ns = statement.t_utc_ns + (now_ns - statement.t_node_ns)
+        now = measure_difference(KernelClock.REALTIME)
+        master_ns = statement.t_utc_ns + (now.t_node_ns - statement.t_node_ns)
         spread_ns = (statement.sigma_ns**2 + statement.bias_sigma_ns**2) ** 0.5
-        assert abs(master_ns - time.time_ns()) <= 3 * spread_ns + 1_000_000
+        allowed_ns = 3 * spread_ns + 1_000_000 + now.error_ns
+        assert abs(master_ns - (now.t_node_ns + now.difference_ns)) <= allowed_ns

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import typer
 from typer.testing import CliRunner
 
 from coeval_edge.recognise import recognise_bytes, recognise_file
-from coeval_edge.recognise_command import recognise, recognise_port
+from coeval_edge.recognise_command import recognise, recognise_port, recognise_topic
+from coeval_edge.sources.errors import SourceAbsent
 
 RNG = np.random.default_rng(2)
 APP = typer.Typer()
@@ -111,6 +113,7 @@ def test_what_is_unsure_ends_with_code_1(tmp_path: Path) -> None:
 @pytest.fixture
 def pty() -> Iterator[tuple[int, str]]:
     device, port = os.openpty()
+    os.set_blocking(device, False)  # nobody reads for ever
     yield device, os.ttyname(port)
     for end in (device, port):
         os.close(end)
@@ -122,7 +125,8 @@ def test_a_port_is_recognised_by_what_it_prints(pty: tuple[int, str]) -> None:
 
     def talk() -> None:
         while not heard.is_set():  # opening a port throws away what came before
-            os.write(device, b"0.12 9.81 3\n" * 20)
+            with suppress(BlockingIOError):
+                os.write(device, b"0.12 9.81 3\n" * 20)
             heard.wait(0.01)
 
     writer = threading.Thread(target=talk)
@@ -131,6 +135,13 @@ def test_a_port_is_recognised_by_what_it_prints(pty: tuple[int, str]) -> None:
     heard.set()
     writer.join()
     assert found.modality == "metadata"
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    with pytest.raises(
+        SourceAbsent, match=r"no broker at mqtt://127\.0\.0\.1:1 within 0\.1 s.*--broker"
+    ):
+        recognise_topic("a/b", broker="mqtt://127.0.0.1:1", seconds=0.1)
 
 
 def test_a_silent_port_is_unsure(pty: tuple[int, str]) -> None:

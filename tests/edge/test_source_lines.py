@@ -20,6 +20,8 @@ from coeval_edge.sources.file_tail import FileTail, FileTailConfig
 from coeval_edge.sources.lines import LONGEST_LINE, LineParser, LineSplitter
 from coeval_edge.sources.serial_port import SerialConfig, SerialPort
 
+from .terminal import arrive
+
 
 class SteppingClock:
     """A clock that a test moves."""
@@ -150,14 +152,16 @@ def test_a_serial_line_is_as_old_as_its_bytes_on_the_wire(pty: tuple[int, str]) 
 
 def test_what_is_no_text_at_this_speed_is_named(pty: tuple[int, str]) -> None:
     device, name = pty
+    side = os.open(name, os.O_RDWR | os.O_NOCTTY)
     port = SerialPort(SerialConfig(port=name, baud=9600, modality="text"))
     for text in ("21,5 °C draußen\n" * 60, "naïve café\n" * 80):  # a text of other languages
-        os.write(device, text.encode("latin-1"))
+        arrive(device, side, text.encode("latin-1"))
         assert port.read(1.0)
-    os.write(device, b"\xfe\x80\x9c\x00\x80" * 130)
+    arrive(device, side, b"\xfe\x80\x9c\x00\x80" * 130)
     with pytest.raises(SourceUnfit, match=f"{name}: what comes is no text at 9600 baud: set baud"):
         port.read(1.0)
     port.close()
+    os.close(side)
 
 
 def test_a_port_that_is_not_there_and_one_that_is_lost_are_named(pty: tuple[int, str]) -> None:
@@ -193,13 +197,14 @@ def test_a_lost_source_is_closed_and_opened_again(
         stop.set()
         return True
 
-    def write_soon() -> None:
+    opens = FileTail.__init__
+
+    def opens_and_is_back(tail: FileTail, config: FileTailConfig) -> None:
+        opens(tail, config)
         path.write_text("back\n")
 
-    timer = threading.Timer(0.3, write_soon)
-    timer.start()
+    monkeypatch.setattr(FileTail, "__init__", opens_and_is_back)
     live._follow(stream, put, stop)
-    timer.join()
     assert len(found) == 1
 
 

@@ -55,13 +55,30 @@ def declarations(folder: Path) -> str:
     return re.sub(r"typedef char cp_assert_at_line_\d+[^;]*;", "", text)
 
 
-def load(folder: Path) -> Any:
-    """Compile the core with the undefined-behaviour sanitizer and load it: (ffi, library)."""
+def load(folder: Path, *, change: tuple[str, str, str] | None = None) -> Any:
+    """Compile the core, unless it is changed with the undefined-behaviour sanitizer, and load it.
+
+    Args:
+        folder: an empty one, for what is made.
+        change: file, a piece of it that is there once, and what to put in its place, to see what
+            comes of it.
+
+    Returns:
+        The ffi, and the library.
+    """
     cffi = pytest.importorskip("cffi", reason="cffi is absent: pip install 'coeval[dev]'")
     flag = "-fsanitize=undefined"
-    extra = [flag, "-fno-sanitize-recover=all"] if sanitizes(flag, folder) else []
+    is_checked = change is None and sanitizes(flag, folder)
+    extra = [flag, "-fno-sanitize-recover=all"] if is_checked else []
     library = folder / "core.so"
-    command = [compiler(), *FLAGS, *extra, "-shared", "-fPIC", *map(str, SOURCES)]
+    sources = list(SOURCES)
+    if change is not None:
+        name, old, new = change
+        text = (CORE / name).read_text()
+        assert text.count(old) == 1, f"{name}: {old!r} is there {text.count(old)} times"
+        (folder / name).write_text(text.replace(old, new))
+        sources = [folder / name if path.name == name else path for path in SOURCES]
+    command = [compiler(), *FLAGS, *extra, f"-I{CORE}", "-shared", "-fPIC", *map(str, sources)]
     subprocess.run([*command, "-o", str(library)], check=True)
     ffi = cffi.FFI()
     ffi.cdef(declarations(folder))

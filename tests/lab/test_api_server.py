@@ -17,11 +17,11 @@ from coeval_aggregator.view import View
 from coeval_lab.broker import find_mosquitto, start_broker
 
 from ..aggregator.store.making import event, kept
-from .test_store_outages import aggregating, sending, wait_until
+from .staging import PATIENCE_S, wait_until
+from .test_store_outages import aggregating, sending
 
 pytestmark = pytest.mark.broker
 
-PATIENCE_S = 30.0
 ANY_PORT = ApiConfig(listen="127.0.0.1:0")
 
 

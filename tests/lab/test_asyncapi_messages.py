@@ -85,7 +85,11 @@ def messages(recording: Path) -> Iterator[list[tuple[str, bytes]]]:
             stack.callback(node.stop.set)
         wait_until(lambda: any(c["status"] == "locked" for c in watcher.said("clock")), "a clock")
         exchange.start()
-        wait_until(lambda: {message_of(t).name for t, _ in list(watcher.messages)} >= SAID, "all")
+
+        def said() -> set[str]:
+            return {message_of(topic).name for topic, _ in list(watcher.messages)}
+
+        wait_until(lambda: said() >= SAID, "all", seen=lambda: f"all but {SAID - said()}")
         for node in nodes:
             node.stop.set()
             node.join()

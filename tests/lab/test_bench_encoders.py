@@ -482,7 +482,7 @@ def test_the_cost_of_every_encoder_and_of_a_node_is_measured() -> None:
         assert all(v > 0 for v in row.values() if isinstance(v, float))
     parts = [row["core"] for row in rows if row["method"] in ("features to blocks", "160 × 120")]
     whole = next(row["core"] for row in rows if row["pair"] == NODE)
-    assert max(parts[:5]) < whole <= sum(parts[:5]) * 1.01
+    assert max(parts[:5]) < whole <= sum(parts[:5]) * 1.0101  # each to three digits
 
 
 def test_other_boards_are_taken_by_the_ratio_of_published_figures() -> None:

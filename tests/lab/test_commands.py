@@ -14,8 +14,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from coeval_edge.encoder import shipped_model
 from coeval_lab.broker import start_broker
 
+from .staging import PATIENCE_S
+
 COEVAL = [sys.executable, "-c", "from coeval.cli import main; main()"]
-PATIENCE_S = 60
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -61,12 +62,16 @@ def test_node_and_aggregator_work_as_processes_and_end_in_order(recording: Path)
     with start_broker() as broker:
         common = ["--broker", broker.url, "--session", "s"]
         aggregator = subprocess.Popen(
-            [*COEVAL, "aggregator", *common], stderr=subprocess.PIPE, text=True
+            [*COEVAL, "aggregator", "--api", "127.0.0.1:0", *common],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             assert aggregator.stderr is not None
-            while "connected" not in aggregator.stderr.readline():
-                assert aggregator.poll() is None
+            heard = ""
+            while "connected" not in heard:
+                heard += (line := aggregator.stderr.readline())
+                assert line, f"the aggregator ended before it connected: {heard}"
             node = run(
                 "node", "--replay", str(recording), "--node", "wrist", "--speed", "inf", *common
             )

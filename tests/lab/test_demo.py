@@ -52,7 +52,7 @@ from coeval_lab.demo.watch import Heard, Statement, Watch, parse_statement
 
 S = 1_000_000_000
 PNG = b"\x89PNG\r\n\x1a\n"
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 # --- true clocks ---------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import math
 import queue
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,15 +13,20 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from coeval.broker_address import BrokerAddress
+from coeval.evidence import Evidence
 from coeval.evidence_wire import ExchangeSample, decode_evidence
 from coeval.network import Exchange, ExchangeFilter
 from coeval.topics import Topics
 from coeval_edge.time_exchange import TimeExchange, raw_monotonic_ns
 from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, start_broker
 
+from .staging import wait_until
+
 TOPICS = Topics(session="s")
 NUM_EXCHANGES = 60
-WITHIN_S = 60.0
+NUM_QUICK, NUM_SAMPLES = 40, 20
+"""A loaded machine makes exchanges slow, but not all; a delayed acknowledgement does."""
+WITHIN_S = 300.0
 AHEAD_NS = 3_217_000_000
 DELAYED_ACK_NS = 40_000_000
 """What a delayed acknowledgement costs on Linux."""
@@ -84,15 +88,29 @@ def test_an_exchange_waits_for_no_acknowledgement_and_errs_as_stated(kind: Kind)
             every_s=0.03,
             clock_ns=lambda: raw_monotonic_ns() + AHEAD_NS,
         )
+        filter_ = ExchangeFilter(node="cam", other="@server")
+        delays_ns: list[int] = []
+        samples: list[Evidence] = []
+
+        def is_enough() -> bool:
+            each = heard.get(timeout=WITHIN_S)
+            delays_ns.append(each.delay_ns)
+            if (sample := filter_.push(each)) is not None:
+                samples.append(sample)
+            num_quick = sum(delay_ns < DELAYED_ACK_NS / 2 for delay_ns in delays_ns)
+            has_enough = num_quick >= NUM_QUICK and len(samples) >= NUM_SAMPLES
+            return has_enough and len(delays_ns) >= NUM_EXCHANGES
+
         exchange.start()
         try:
-            exchanges = [heard.get(timeout=WITHIN_S) for _ in range(NUM_EXCHANGES)]
+            wait_until(
+                is_enough,
+                "exchanges that wait for no acknowledgement",
+                seen=lambda: (sorted(delays_ns), filter_.counts),
+            )
         finally:
             exchange.close()
-    assert statistics.median(each.delay_ns for each in exchanges) < DELAYED_ACK_NS / 2
-    filter_ = ExchangeFilter(node="cam", other="@server")
-    samples = [sample for each in exchanges if (sample := filter_.push(each)) is not None]
-    assert len(samples) >= NUM_EXCHANGES / 3
+    # Half the delay bounds the error, and three times the spread is more than that, always.
     for sample in samples:
         spread_ns = math.hypot(sample.sigma_ns, sample.bias_sigma_ns)
         assert abs(sample.offset_ns - AHEAD_NS) <= 3 * spread_ns

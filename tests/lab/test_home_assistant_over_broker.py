@@ -56,7 +56,9 @@ def test_devices_are_announced_and_removed_when_switched_off(kind: Kind, recordi
         with home(broker) as devices:
             wait_until(lambda: len(devices) == 3, "two devices of ours and another's")
             with aggregating(broker):
-                wait_until(lambda: devices[TOPIC] == b"", "the device to go")
+                wait_until(
+                    lambda: devices[TOPIC] == b"", "the device to go", seen=lambda: devices.keys()
+                )
                 wait_until(lambda: list(devices.values()).count(b"") == 2, "both to go")
         with home(broker) as devices:
             wait_until(lambda: FOREIGN in devices, "what is retained")

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,17 @@ from coeval.wire import Block, encode_block
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.service import Aggregator
 from coeval_aggregator.store.config import StoreConfig
+from coeval_aggregator.store.errors import StoreUnavailable
 from coeval_aggregator.store.opening import open_store
 from coeval_lab.broker import Kind, RunningBroker, find_mosquitto, start_broker
 from coeval_lab.postgres import find_postgres, start_postgres
 
-from . import staging
-from .staging import at_work
+from .staging import PATIENCE_S, at_work, wait_until
 from .staging import kind as kind  # a fixture
 
 pytestmark = pytest.mark.broker
 
-PATIENCE_S = 40.0
 ROWS = 10
-
-wait_until = partial(staging.wait_until, patience_s=PATIENCE_S)
 
 
 def block(seq: int, *, boot_id: int = 1) -> bytes:
@@ -101,7 +97,7 @@ def aggregating(
 ) -> Iterator[Aggregator]:
     store = StoreConfig(url=url, **bounds)
     config = AggregatorConfig(session=session, broker=broker.url, store=store)
-    with at_work(config, patience_s=PATIENCE_S) as aggregator:
+    with at_work(config) as aggregator:
         yield aggregator
 
 
@@ -196,16 +192,40 @@ def test_a_killed_aggregator_loses_and_doubles_nothing(
     with sending(mosquitto) as sender:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as child:
             wait_until(lambda: bool(sender.states), "the aggregator to be there")
-            sending_on = threading.Thread(target=sender.send, args=(range(4000),))
+            is_killed, num_sent = threading.Event(), 0
+
+            def send_on() -> None:
+                """Until it is killed, and on: some are under way whenever that is."""
+                nonlocal num_sent
+                while True:
+                    is_last = is_killed.is_set()
+                    sender.send(range(num_sent, num_sent + 500))
+                    num_sent += 500
+                    if is_last:
+                        return
+
+            sending_on = threading.Thread(target=send_on)
             sending_on.start()
             wait_until(lambda: Path(f"{tmp_path}/store.db").exists(), "the store")
-            wait_until(lambda: len(stored(url)) > 200, "some blocks")
+
+            def num_stored() -> int:
+                try:
+                    return len(stored(url))
+                except StoreUnavailable:  # two may not turn to its journal at once
+                    return 0
+
+            wait_until(lambda: num_stored() > 200, "some blocks", seen=num_stored)
             child.send_signal(signal.SIGKILL)
+        is_killed.set()
         sending_on.join()
-        assert len(stored(url)) < 4000
+        assert len(stored(url)) < num_sent
         with aggregating(mosquitto, url):
-            wait_until(lambda: len(stored(url)) == 4000, "the rest")
-    assert stored(url) == list(range(4000))
+            wait_until(
+                lambda: len(stored(url)) == num_sent,
+                f"all {num_sent} blocks",
+                seen=lambda: len(stored(url)),
+            )
+    assert stored(url) == list(range(num_sent))
 
 
 def test_sessions_are_found_and_served_apart(mosquitto: RunningBroker, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from coeval_training.own_recordings import (
     OwnRecording,
     draw_own_scene,
     find_recordings,
+    has_pair,
     on_timeline,
     overlap_hops,
     read_own,
@@ -239,6 +240,20 @@ def test_the_end_of_a_long_recording_is_held_out() -> None:
     assert last["imu"][0].start_hops == 10.0 + len(first["imu"][0].rows)
     short = {"imu": [stream(0.0, 900)], "text": [stream(0.0, 900, modality="text")]}
     assert split(short) == (short, {})
+
+
+def test_streams_with_too_little_left_are_kept_whole_and_always_drawn_as_a_pair() -> None:
+    material = {
+        "imu": [stream(0.0, 300), stream(3900.0, 1100)],
+        "text": [stream(3700.0, 1300, modality="text"), stream(100.0, 90, modality="text")],
+    }
+    first, last = split(material)
+    assert (first, last) == (material, {})
+    for seed in range(40):
+        scene = draw_own_scene(first, np.random.default_rng(seed), longest_hops=700)
+        assert set(scene) == {"imu", "text"}
+    lonely = {"imu": [stream(0.0, 300)], "text": [stream(250.0, 300, modality="text")]}
+    assert not has_pair(lonely)
 
 
 def test_own_and_generated_scenes_take_turns() -> None:

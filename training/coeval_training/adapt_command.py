@@ -14,6 +14,7 @@ from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
 from coeval.errors import BadConfig, CoevalError
 from coeval.samples import MODALITIES
 from coeval.topics import DEFAULT_PREFIX, Topics
+from coeval_aggregator.export_command import url_of
 from coeval_aggregator.store.config import DEFAULT_STORE
 from coeval_aggregator.store.opening import open_reader
 from coeval_edge.encoder import Encoder, shipped_model
@@ -69,7 +70,7 @@ def adapt_encoders(
         history = recorded_history(recording, paths)
     else:
         assert session is not None
-        reader = open_reader(store)
+        reader = open_reader(url_of(store, None))
         try:
             encoder_set = Encoder.load("audio", paths["audio"]).encoder_set
             history = stored_history(reader, session, encoder_set=encoder_set)

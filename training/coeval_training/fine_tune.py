@@ -19,7 +19,7 @@ from coeval_training.checkpoint import read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit
 from coeval_training.data import StreamRows
 from coeval_training.material import Material
-from coeval_training.own_recordings import OwnRecording, draw_own_scene
+from coeval_training.own_recordings import LEAST_HOPS, OwnRecording, draw_own_scene, has_pair
 from coeval_training.shipped import read_encoders
 from coeval_training.train import (
     STEPS_PER_CHECKPOINT,
@@ -52,7 +52,10 @@ Results = dict[str, dict[str, float]]
 
 
 def split(material: Material) -> tuple[Material, Material]:
-    """The beginning of every stream, to train on, and its end, to measure on; one may be empty."""
+    """The beginning of every stream, to train on, and its end, to measure on; the end may be empty.
+
+    Where too little would be left to train on, nothing is held out.
+    """
     ends = [r.start_hops + len(r.rows) for streams in material.values() for r in streams]
     begins = [r.start_hops for streams in material.values() for r in streams]
     at = min(begins) + (1 - HELD_OUT_SHARE) * (max(ends) - min(begins))
@@ -63,13 +66,15 @@ def split(material: Material) -> tuple[Material, Material]:
     for slot, streams in material.items():
         for rows in streams:
             row = min(max(round(at - rows.start_hops), 0), len(rows.rows))
-            if row:
+            if row >= LEAST_HOPS:
                 head = StreamRows(start_hops=rows.start_hops, rows=rows.rows[:row])
                 first.setdefault(slot, []).append(head)
             if len(rows.rows) - row >= LEAST_HELD_OUT_HOPS:
                 tail = StreamRows(start_hops=rows.start_hops + row, rows=rows.rows[row:])
                 last.setdefault(slot, []).append(tail)
-    return first, last if len(last) > 1 else {}
+    if not has_pair(first):
+        return material, {}
+    return first, last if has_pair(last) else {}
 
 
 def watched_own(ends: Sequence[Material], seed: int) -> list[Scene]:

@@ -122,7 +122,7 @@ def read_one(recording: Recording, *, seed: int, align: Align | None = None) -> 
         rows_of_slot = [rows for kind, rows in found if kind == modality]
         if rows_of_slot:
             material[slot] = rows_of_slot
-    if len(material) < 2:  # two sounds, say: no pair that training knows
+    if not has_pair(material):  # two sounds, say: none that training knows
         material = {}
     return OwnRecording(
         name=manifest.name,
@@ -167,13 +167,30 @@ def overlap_hops(a: StreamRows, b: StreamRows) -> float:
     return min(a.start_hops + len(a.rows), b.start_hops + len(b.rows)) - begin
 
 
+def has_partner(material: Material, slot: str, rows: StreamRows) -> bool:
+    """Whether a stream of another slot overlaps one of this slot by enough to be learnt from."""
+    return any(
+        other is not rows and overlap_hops(rows, other) >= LEAST_HOPS
+        for name, streams in material.items()
+        if name != slot
+        for other in streams
+    )
+
+
+def has_pair(material: Material) -> bool:
+    """Whether there are two streams that can be learnt from together."""
+    return any(
+        has_partner(material, slot, rows) for slot, streams in material.items() for rows in streams
+    )
+
+
 def draw_own_scene(
     material: Material, rng: np.random.Generator, *, longest_hops: int
 ) -> dict[str, StreamRows]:
     """One scene of a recording: for each slot another stream, all cut to about the same time.
 
     Args:
-        material: of one recording.
+        material: of one recording, with a pair (`has_pair`).
         rng: draws streams and time.
         longest_hops: length of the scene.
     """
@@ -184,7 +201,11 @@ def draw_own_scene(
             rows
             for rows in material[slot]
             if not any(rows is other for other in taken)
-            and (not taken or overlap_hops(rows, taken[0]) >= LEAST_HOPS)
+            and (
+                overlap_hops(rows, taken[0]) >= LEAST_HOPS
+                if taken
+                else has_partner(material, slot, rows)
+            )
         ]
         if free:
             scene[str(slot)] = free[rng.integers(len(free))]

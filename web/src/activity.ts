@@ -9,11 +9,15 @@ export interface ActivitySource {
   version(tile: number): number | undefined;
   /** Activity of a hop, 0…1; NaN: nothing came. */
   at(hop: number): number;
+  /** Height of the stream's anomaly score, 0…1; NaN: not judged, or not kept. */
+  scoreAt(hop: number): number;
 }
 
 /** Hops a tile of the drawing holds. */
 export const TILE_HOPS = 128;
 const CAPACITY_HOPS = 8192;
+/** Ticks that are further apart leave a hole. */
+const LONGEST_TICK_HOPS = 40;
 const CALM_PERCENTILE = 0.2;
 const BUSY_PERCENTILE = 0.99;
 
@@ -52,6 +56,8 @@ export class Activity implements ActivitySource {
   private readonly versions = new Map<number, number>();
   readonly scale = new Scale();
   private readonly moves = new Float32Array(CAPACITY_HOPS).fill(NaN);
+  private readonly scores = new Float32Array(CAPACITY_HOPS).fill(NaN);
+  private scoredHop: number | null = null;
   private last: Float32Array | null = null;
   private sinceScaled = 0;
 
@@ -65,7 +71,7 @@ export class Activity implements ActivitySource {
     const end = first + block.count;
     if (this.endHop === null || first < this.endHop - CAPACITY_HOPS || first > this.endHop + CAPACITY_HOPS) this.clear(first);
     if (first !== this.endHop) this.last = null;
-    for (let hop = this.endHop!; hop < first; hop++) this.moves[mod(hop, CAPACITY_HOPS)] = NaN;
+    for (let hop = this.endHop!; hop < end; hop++) this.moves[mod(hop, CAPACITY_HOPS)] = this.scores[mod(hop, CAPACITY_HOPS)] = NaN;
     for (let k = 0; k < block.count; k++) {
       const row = block.embeddings.subarray(k * block.dim, (k + 1) * block.dim);
       this.moves[mod(first + k, CAPACITY_HOPS)] = this.last === null ? 0 : distance(row, this.last);
@@ -83,12 +89,28 @@ export class Activity implements ActivitySource {
     return this.scale.of(this.moves[mod(hop, CAPACITY_HOPS)]!);
   }
 
+  /** A score of the hops up to an instant of the node's clock, as a height 0…1; NaN: not judged. */
+  pushScore(tNodeS: number, height: number): void {
+    const hop = Math.floor(tNodeS / this.hopS);
+    if (!(this.firstHop <= hop && this.endHop !== null && hop < this.endHop)) return;
+    const since = this.scoredHop === null || hop - this.scoredHop > LONGEST_TICK_HOPS || hop < this.scoredHop ? hop : this.scoredHop + 1;
+    for (let k = since; k <= hop; k++) this.scores[mod(k, CAPACITY_HOPS)] = height;
+    this.scoredHop = hop;
+    for (let tile = Math.floor(since / TILE_HOPS); tile <= Math.floor(hop / TILE_HOPS); tile++) this.touch(tile);
+  }
+
+  scoreAt(hop: number): number {
+    return this.scores[mod(hop, CAPACITY_HOPS)]!;
+  }
+
   version(tile: number): number | undefined {
     return this.versions.get(tile);
   }
 
   private clear(first: number): void {
     this.moves.fill(NaN);
+    this.scores.fill(NaN);
+    this.scoredHop = null;
     this.last = null;
     this.endHop = this.firstHop = first;
     this.versions.clear();

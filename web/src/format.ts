@@ -22,7 +22,7 @@ export function ppm(value: number | null | undefined): string {
 /** A span of time in words' length: 3 s, 4 min, 2 h. */
 export function span(value: number | null | undefined): string {
   if (value === null || value === undefined) return UNKNOWN;
-  if (value < 90) return `${value < 10 ? value.toFixed(1) : Math.round(value)} s`;
+  if (value < 90) return `${value < 10 && !Number.isInteger(value) ? value.toFixed(1) : Math.round(value)} s`;
   if (value < 5400) return `${Math.round(value / 60)} min`;
   return `${(value / 3600).toFixed(1)} h`;
 }

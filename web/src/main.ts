@@ -99,7 +99,7 @@ function layLanes(): void {
     const note = warned ? "not aligned" : stream.node === axis ? "reference" : seconds(offset, { signed: true });
     return { name: stream.name, hue: stream.modality === "text" ? "text-stream" : stream.modality, warned, note };
   });
-  const title = "How unusual the session is; dotted: once a day in calm, filled above it: an anomaly";
+  const title = "How unusual the session is; above the dotted line, at the accepted rate of false alarms, it is an anomaly";
   byId("lanes").hidden = lanes.length === 0;
   show(byId("labels"), JSON.stringify([rows, laneHeight]), () => [
     make("li", { class: "all", style: `height:${SCORE_PX}px`, title }, make("span", {}, "Anomaly score")),

@@ -4,8 +4,6 @@ import type { Anomaly } from "./anomalies";
 import { heightOf, type Scores } from "./scores";
 
 export const FONT = "11px system-ui, sans-serif";
-/** A score below this height is as calm as can be told: no line is drawn. */
-const CALM = 0.02;
 const SPACE_FOR_TEXT_PX = 110;
 /** A line that jumps over so much has a hole. */
 const HOLE_S = 3;
@@ -84,8 +82,8 @@ export function shade(context: CanvasRenderingContext2D, box: Box, anomaly: Anom
   context.restore();
 }
 
-/** A line of scores over a box, from its bottom to its top; none where it is calm or not judged. */
-export function curve(context: CanvasRenderingContext2D, box: Box, scores: Scores, range: Range, colour: CanvasGradient, isFilled: boolean): void {
+/** A filled line of scores over a box, from its bottom to its top; none where nothing was judged. */
+export function curve(context: CanvasRenderingContext2D, box: Box, scores: Scores, range: Range, colour: CanvasGradient): void {
   const { leftS, rightS } = range;
   const untilS = range.untilS ?? rightS + 1;
   const scale = box.width / (rightS - leftS);
@@ -102,8 +100,8 @@ export function curve(context: CanvasRenderingContext2D, box: Box, scores: Score
     if (tS > untilS) break;
     if (k > 0 && tS - scores.timesS[k - 1]! > HOLE_S) end();
     const height = heightOf(scores.values[k]!);
-    if (!(height > (isFilled ? -1 : CALM))) {
-      end(); // also where it is NaN
+    if (Number.isNaN(height)) {
+      end();
       continue;
     }
     const x = box.x + (tS - leftS) * scale;
@@ -116,12 +114,10 @@ export function curve(context: CanvasRenderingContext2D, box: Box, scores: Score
     lastX = x;
   }
   end();
-  if (isFilled) {
-    context.fillStyle = colour;
-    context.globalAlpha = 0.25;
-    context.fill(area);
-    context.globalAlpha = 1;
-  }
+  context.fillStyle = colour;
+  context.globalAlpha = 0.25;
+  context.fill(area);
+  context.globalAlpha = 1;
   context.strokeStyle = colour;
   context.lineWidth = 1.5;
   context.lineJoin = "round";

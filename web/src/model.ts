@@ -7,7 +7,7 @@ import { type Clock, offsetAt, toRef } from "./clock";
 import { Edge } from "./edge";
 import { EventLog } from "./event_log";
 import { Past } from "./past";
-import { Scores } from "./scores";
+import { heightOf, Scores } from "./scores";
 
 export type Modality = "text" | "image" | "video" | "audio" | "metadata" | "unknown";
 
@@ -23,8 +23,6 @@ export interface Stream {
   id: string;
   modality: Modality;
   activity: Activity;
-  /** How unusual it was, as the ticks said. */
-  scores: Scores;
   /** What a recogniser found of a stream that nobody labelled; null: it was labelled. */
   recognised: Recognised | null;
   /** Why it carries nothing, as its node says; null: it carries something. */
@@ -46,7 +44,7 @@ export interface Recognised {
 
 export interface Tick {
   t_ref: number;
-  streams: Record<string, { anomaly?: number | null }>;
+  streams: Record<string, { t_node_ns: number; anomaly?: number | null }>;
   anomaly?: number | null;
   alarm?: boolean | null;
   fusion_why?: string | null;
@@ -129,6 +127,8 @@ export class Model {
   readonly scores = new Scores();
   readonly past: Past;
   readonly edge = new Edge();
+  /** The score from which on it is an anomaly: once a day, until an event says what is accepted. */
+  alarmScore = 0;
   /** Why nothing is judged; null: it is, or no tick came yet. */
   notJudged: string | null = null;
   /** Number of the stored timeline that is shown; null: none is stored. */
@@ -254,7 +254,6 @@ export class Model {
         id,
         modality: "unknown",
         activity: new Activity(),
-        scores: new Scores(),
         recognised: null,
         irrelevant: null,
         stretches: [],
@@ -354,7 +353,7 @@ export class Model {
     if (typeof tick.t_ref !== "number") return;
     if (tick.t_ref < (this.scores.timesS.at(-1) ?? -Infinity) - LONGEST_STEP_BACK_S) this.forgetTimeline();
     this.scores.push(tick.t_ref, tick.anomaly);
-    for (const [name, told] of Object.entries(tick.streams ?? {})) this.streams.get(name)?.scores.push(tick.t_ref, told.anomaly);
+    for (const [name, told] of Object.entries(tick.streams ?? {})) this.streams.get(name)?.activity.pushScore(told.t_node_ns * 1e-9, heightOf(told.anomaly ?? NaN));
     this.notJudged = tick.fusion_why ?? null;
     if (tick.alarm === false) this.anomalies.close(tick.t_ref);
   }
@@ -370,7 +369,13 @@ export class Model {
     const [kind = "event", node = "", stream = null] = names;
     const tRefS = eventRefS(facts) ?? this.edge.at(nowS);
     this.events.push({ kind, node, stream, tRefS, heardS: nowS, number: null, utcS: null, facts });
-    if (kind === "anomaly" && stream !== null) this.anomalies.take(`${node}/${stream}`, facts);
+    if (kind === "anomaly" && stream !== null) this.takeAnomaly(`${node}/${stream}`, facts);
+  }
+
+  private takeAnomaly(suspect: string, facts: Record<string, unknown>): void {
+    this.anomalies.take(suspect, facts);
+    const perDay = facts["false_alarms_per_day"];
+    if (typeof perDay === "number" && perDay > 0) this.alarmScore = -Math.log10(perDay);
   }
 
   /** Put in an event that the store keeps. */
@@ -382,7 +387,7 @@ export class Model {
     const tRefS = isOfTimeline ? (eventRefS(facts) ?? toldS) : null;
     const told = { kind, node, stream, tRefS, heardS: -Infinity, number, utcS: row.told_utc_ns * 1e-9, facts };
     if (!this.events.addStored(told) || tRefS === null || stream === null) return;
-    if (kind === "anomaly") this.anomalies.take(`${node}/${stream}`, facts);
+    if (kind === "anomaly") this.takeAnomaly(`${node}/${stream}`, facts);
     if (kind !== "relevance") return;
     const sinceS = Number(facts["since_node_ns"]) * 1e-9;
     const sinceRefS = sinceS - (this.offset(node, tRefS) ?? NaN);

@@ -46,6 +46,10 @@ class StoredActivity implements ActivitySource {
     const move = this.past.chunkAt(number)?.moves.get(this.name)?.[hop - number * CHUNK_HOPS];
     return move === undefined ? NaN : this.past.scaleOf(this.name).of(move);
   }
+
+  scoreAt(): number {
+    return NaN; // the store keeps the session's score only
+  }
 }
 
 export class Past {

@@ -8,6 +8,8 @@ import type { Model, Stream } from "./model";
 
 /** Blocks are half a second long and stills come once a second: less is no backlog. */
 const LATE_S = 5;
+/** Who was heard so recently is there. */
+const NOW_S = 3;
 /** Estimates come every few seconds: what was confirmed so recently is not held over. */
 const HELD_S = 5;
 
@@ -75,21 +77,22 @@ interface Cell {
 export function showHealth(model: Model, nowS: number): void {
   const streams = [...model.streams.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   const rows = streams.map((stream) => healthOf(model, stream, nowS));
-  show(byId("health"), JSON.stringify(rows), () => [
+  const table = byId<HTMLTableElement>("health");
+  show(table, JSON.stringify(streams.map((stream) => stream.name)), () => [
     head(HEALTH),
-    make(
-      "tbody",
-      {},
-      ...rows.map((row) =>
-        make(
-          "tr",
-          {},
-          ...row.map((cell, k) => make("td", { class: `${HEALTH[k]!.startsWith(">") ? "number" : ""} ${cell.isBad ? "warn" : ""}`, title: cell.title ?? "" }, cell.text)),
-        ),
-      ),
-    ),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map(() => make("td"))))),
   ]);
+  const lines = table.tBodies[0]!.rows;
+  for (const [r, row] of rows.entries()) for (const [c, cell] of row.entries()) update(lines[r]!.cells[c]!, cell, HEALTH[c]!.startsWith(">"));
   byId("no-health").hidden = rows.length > 0;
+}
+
+/** Change a cell only where it says something else: a table of fifty rows is looked at twice a second. */
+function update(at: HTMLTableCellElement, { text, isBad = false, title = "" }: Cell, isNumber: boolean): void {
+  const type = `${isNumber ? "number" : ""} ${isBad ? "warn" : ""}`;
+  if (at.textContent !== text) at.textContent = text;
+  if (at.className !== type) at.className = type;
+  if (at.title !== title) at.title = title;
 }
 
 function healthOf(model: Model, stream: Stream, nowS: number): Cell[] {
@@ -107,8 +110,8 @@ function healthOf(model: Model, stream: Stream, nowS: number): Cell[] {
     { text: stream.name },
     modalityOf(stream),
     { text: isOffline ? "offline" : model.nodes.has(stream.node) ? "online" : "–", isBad: isOffline },
-    { text: stream.lastSeenS === null ? "not yet" : `${span(nowS - stream.lastSeenS)} ago` },
-    { text: backlog === null ? "–" : isLate ? `late ${span(backlog)}` : span(backlog), isBad: isLate },
+    { text: stream.lastSeenS === null ? "not yet" : nowS - stream.lastSeenS < NOW_S ? "now" : `${span(Math.round(nowS - stream.lastSeenS))} ago` },
+    { text: backlog === null ? "–" : isLate ? `late ${span(backlog)}` : `${Math.round(backlog)} s`, isBad: isLate },
     { text: counts ? String(counts.lost) : "–", isBad: (counts?.lost ?? 0) > 0 },
     { text: counts ? String(counts.duplicates) : "–" },
     ppsOf(clock),
@@ -171,7 +174,7 @@ function inWords({ kind, facts }: Told): string {
     case "anomaly": {
       const others = (Array.isArray(facts["streams"]) ? facts["streams"].map(String) : []).filter((name) => name !== `${facts["node"]}/${facts["stream"]}`);
       const rarity = rarely(number("once_in_days"));
-      const lasted = facts["duration_s"] === null ? "" : `, lasted ${span(number("duration_s"))}`;
+      const lasted = facts["duration_s"] === null ? "" : number("duration_s") < 0.5 ? " after a moment" : `, lasted ${span(number("duration_s"))}`;
       return `${facts["state"] === "begin" ? "begins" : "ended"}${lasted}${rarity}${others.length ? `; also ${others.join(", ")}` : ""}`;
     }
     case "relevance":

@@ -16,6 +16,9 @@ const GLIDE_S = 0.7;
 const LONGEST_SHIFT_S = 45;
 /** What is drawn live is so much behind the newest: blocks come in lumps. */
 const BEHIND_S = 0.6;
+const SPACE_FOR_TIME_PX = 34;
+/** A narrower stretch is pointed at. */
+const NARROW_PX = 12;
 const COLOURS = ["text", "muted", "card", "line", "lane", "warn", "bad", "accent", "audio", "video", "image", "metadata", "unknown", "text-stream"];
 
 export type Mode = "raw" | "aligned";
@@ -173,15 +176,15 @@ export class Timeline {
       const part = this.part(box, anomaly.fromS - shift.common, anomaly.toS === null ? null : anomaly.toS - shift.common);
       if (part) shade(context, part, anomaly, anomaly.suspect === stream.name, colours["bad"]!);
     }
-    curve(context, box, stream.scores, { leftS: leftS + shift.common, rightS: this.right + shift.common }, this.rising(box), false);
   }
 
   /** Colour of a score by its height in a box: calm below, alarming above. */
   private rising({ top, height }: Box): CanvasGradient {
     const gradient = this.context.createLinearGradient(0, top + height, 0, top);
     gradient.addColorStop(0, this.colours["muted"]!);
-    gradient.addColorStop(heightOf(0) * 0.6, this.colours["muted"]!);
-    gradient.addColorStop(heightOf(0), this.colours["bad"]!);
+    const alarming = heightOf(this.model.alarmScore);
+    gradient.addColorStop(alarming * 0.6, this.colours["muted"]!);
+    gradient.addColorStop(alarming, this.colours["bad"]!);
     return gradient;
   }
 
@@ -196,7 +199,7 @@ export class Timeline {
       const fromS = k * tileS - shift;
       const share = Math.min((untilS - fromS) / tileS, 1);
       if (share <= 0) return;
-      const tile = this.tiles.get(source, k, colour);
+      const tile = this.tiles.get(source, k, colour, this.colours["bad"]!);
       if (!tile) continue;
       const x = (fromS - leftS) * scale;
       context.drawImage(tile, 0, 0, tile.width * share, tile.height, x, box.top + 2, tileS * share * scale, box.height - 4);
@@ -219,7 +222,7 @@ export class Timeline {
     const leftS = this.right - this.windowS;
     const range = { leftS, rightS: this.right };
     const rising = this.rising(box);
-    const onceADay = box.top + box.height - 1 - heightOf(0) * (box.height - 3);
+    const accepted = box.top + box.height - 1 - heightOf(model.alarmScore) * (box.height - 3);
     context.fillStyle = colours["line"]!;
     context.fillRect(0, box.top + box.height, box.width, 1);
     context.save();
@@ -227,19 +230,20 @@ export class Timeline {
     context.globalAlpha = 0.5;
     context.setLineDash([2, 4]);
     context.beginPath();
-    context.moveTo(0, onceADay);
-    context.lineTo(box.width, onceADay);
+    context.moveTo(0, accepted);
+    context.lineTo(box.width, accepted);
     context.stroke();
     context.restore();
     for (const scores of model.past.scores(leftS, this.right)) {
       const liveS = model.scores.timesS[0] ?? Infinity;
-      if ((scores.timesS[0] ?? Infinity) < liveS) curve(context, box, scores, { ...range, untilS: liveS }, rising, true);
+      if ((scores.timesS[0] ?? Infinity) < liveS) curve(context, box, scores, { ...range, untilS: liveS }, rising);
     }
-    curve(context, box, model.scores, range, rising, true);
+    curve(context, box, model.scores, range, rising);
     for (const anomaly of model.anomalies.all) {
       const part = this.part(box, anomaly.fromS, anomaly.toS);
       if (!part) continue;
       shade(context, part, anomaly, true, colours["bad"]!);
+      if (part.width < NARROW_PX) triangle(context, part.x + part.width / 2, box.top, colours["bad"]!);
       label(context, part, anomalyText(anomaly), colours["bad"]!, colours["card"]!);
       context.globalAlpha = 0.06;
       context.fillStyle = colours["bad"]!;
@@ -264,7 +268,7 @@ export class Timeline {
       context.globalAlpha = 0.25;
       context.fillRect(Math.round(x), AXIS_PX - 4, 1, this.height);
       context.globalAlpha = 1;
-      context.fillText(clockText(t), x + 4, 12);
+      if (x + SPACE_FOR_TIME_PX < this.width) context.fillText(clockText(t), x + 4, 12);
     }
   }
 

@@ -161,9 +161,12 @@ describe("scores", () => {
   it("of a tick are kept for the session and for each stream that is known", () => {
     const model = new Model();
     say(model, "state/cam/mic", { modality: "audio" });
-    say(model, "aligned", { t_ref: 5, streams: { "cam/mic": { anomaly: -1 }, "new/one": { anomaly: 1 } }, anomaly: null });
-    expect(model.stream("cam", "mic").scores.values).toEqual([-1]);
-    expect(model.scores.values).toEqual([NaN]);
+    const { activity } = model.stream("cam", "mic");
+    activity.push(block(0, Array.from({ length: 100 }, () => 0)));
+    for (const [tS, anomaly] of [[1, -1], [1.25, 1], [1.5, null]] as const)
+      say(model, "aligned", { t_ref: tS, streams: { "cam/mic": { t_node_ns: tS * 1e9, anomaly }, "new/one": { t_node_ns: 0, anomaly } }, anomaly: null });
+    expect([20, 21, 25, 26].map((hop) => activity.scoreAt(hop))).toEqual([heightOf(-1), heightOf(1), heightOf(1), NaN].map(Math.fround));
+    expect(model.scores.values).toEqual([NaN, NaN, NaN]);
   });
   it("begin anew when the timeline does", () => {
     const scores = new Scores();

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -25,6 +25,7 @@ from coeval_aggregator.api.asked import (
     read_range,
     read_step,
     read_streams,
+    refuse_unknown,
 )
 from coeval_aggregator.api.metrics import make_registry, scrape
 from coeval_aggregator.api.problems import Problem
@@ -39,14 +40,16 @@ EVENTS_EVERY_S = 0.5
 ROWS_A_PAGE = 2500
 MOST_ROWS = 20_000
 MOST_LISTENERS = 100
+HIGHEST = 2**63 - 1
+"""What a database counts to."""
 
 SessionName = Annotated[str, Path(description="the session's name, as in the topics")]
 From = Annotated[str | None, Query(alias="from", description="s of the timeline; default: to - 60")]
 To = Annotated[str | None, Query(description="s of the timeline, exclusive; default: the newest")]
 Timeline = Annotated[int | None, Query(description="number of the timeline; default: the newest")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="rows a page")]
-After = Annotated[int, Query(ge=0, description="only those of a higher number")]
-Before = Annotated[int | None, Query(ge=1, description="only those of a lower number")]
+After = Annotated[int, Query(ge=0, le=HIGHEST, description="only those of a higher number")]
+Before = Annotated[int | None, Query(ge=1, le=HIGHEST, description="only those of a lower number")]
 Order = Annotated[Literal["oldest", "newest"], Query(description="which come first")]
 Accept = Annotated[str, Header(include_in_schema=False)]
 
@@ -70,6 +73,7 @@ def make_app(
         description="Sessions on one timeline. " + tables.SIGN + ".",
         docs_url=None,  # its page comes from a CDN
         redoc_url=None,
+        dependencies=[Depends(refuse_unknown)],
     )
     problems.install(app)
     readers = None if open_reader is None else Readers(open_reader)
@@ -373,7 +377,7 @@ def make_app(
                 told = {"session": session, "events": rows, "next": following}
                 return paged(json_response(told), following)
         if last_event_id is not None:
-            if not last_event_id.isdecimal():
+            if not last_event_id.isdecimal() or int(last_event_id) > HIGHEST:
                 raise Problem(
                     400,
                     f"Last-Event-ID: expected a number, got {last_event_id!r:.80}",

@@ -1,8 +1,12 @@
 """What a request asks for, checked: session, timeline, range. Every mistake names its parameter."""
 
+import difflib
 import math
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+
+from fastapi.requests import HTTPConnection
+from fastapi.routing import APIRoute
 
 from coeval.time import NS_PER_S
 from coeval_aggregator.api.problems import Problem
@@ -21,6 +25,27 @@ class Range:
     """Its beginning."""
     to_ns: int
     """Its end, exclusive."""
+
+
+def refuse_unknown(request: HTTPConnection) -> None:
+    """See that every parameter of a request is one of its route: a slip would be read as a default.
+
+    Raises:
+        Problem: one is not.
+    """
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or not route.path.startswith("/v1/"):
+        return
+    known = sorted(field.alias for field in route.dependant.query_params)
+    for name in request.query_params:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise Problem(
+                400,
+                f"{name:.100}: no such parameter{meant}; there are: {', '.join(known) or 'none'}",
+                field=name[:100],
+            )
 
 
 def find_session(reader: Reader, name: str) -> SessionRow:
@@ -71,7 +96,9 @@ def seconds_to_ns(text: str, *, field: str) -> int:
         t_ns = None
     if t_ns is None or abs(t_ns) >= LARGEST_NS:
         raise Problem(
-            400, f"{field}: expected seconds of the timeline, got {text!r:.80}", field=field
+            400,
+            f"{field}: expected seconds of the timeline within 146 years, got {text!r:.80}",
+            field=field,
         )
     return t_ns
 
@@ -145,6 +172,12 @@ def read_streams(reader: Reader, session: SessionRow, streams: str | None) -> li
         return None
     wanted = [name.strip() for name in streams.split(",") if name.strip()]
     known = {run.name for run in reader.runs(session)}
+    if not wanted:
+        raise Problem(
+            400,
+            f"streams: expected node/stream, …, got {streams!r:.80}; leave it out for all",
+            field="streams",
+        )
     for name in wanted:
         if name not in known:
             raise Problem(

@@ -25,6 +25,9 @@ class AggregatorCollector(Collector):
         yield gauge("coeval_degraded", "1: something is wrong", bool(view.problems()))
         yield gauge("coeval_sessions", "Sessions served", len(view.sessions))
         yield counter("coeval_let_go", "Messages asked for again", view.num_let_go)
+        yield counter(
+            "coeval_estimating_cpu_seconds", "Spent on estimates of clocks", view.estimating_cpu_s
+        )
         if view.store is not None:
             store = view.store
             yield gauge("coeval_store_available", "1: it takes data", store.problem is None)

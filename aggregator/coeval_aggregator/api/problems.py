@@ -27,6 +27,10 @@ SCHEMA = {
     },
     "required": ["type", "title", "status", "detail"],
 }
+HTTP_ADVICE = {
+    404: "no such route; /openapi.json lists them",
+    405: "the API only tells: ask with GET",
+}
 RESPONSES: dict[int | str, dict[str, object]] = {
     status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
     for status in (400, 404, 503)
@@ -79,7 +83,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
-        return to_response(Problem(exc.status_code, f"{request.url.path}: {exc.detail}"))
+        advice = HTTP_ADVICE.get(exc.status_code, str(exc.detail))
+        return to_response(Problem(exc.status_code, f"{request.url.path}: {advice}"))
 
     @app.exception_handler(StoreUnavailable)
     async def _away(_request: Request, exc: StoreUnavailable) -> JSONResponse:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from coeval_aggregator.store.database import Row
-from coeval_aggregator.store.errors import StoreUnavailable
+from coeval_aggregator.store.errors import StoreUnavailable, StoreUnusable
 
 CONNECT_S = 5
 SILENT_MS = 10_000
@@ -41,8 +41,14 @@ class PostgresDatabase:
 
         Raises:
             StoreUnavailable: the server does not answer or does not let us in.
+            StoreUnusable: the URL is none of PostgreSQL's.
         """
-        self.name = name_of(url)
+        try:
+            self.name = name_of(url)
+        except psycopg.Error as exc:  # which quotes the part that is wrong, not the password
+            raise StoreUnusable(
+                f"store: expected postgresql://USER@HOST/DATABASE: {one_line(exc)}"
+            ) from exc
         self._types: dict[str, list[int]] = {}
         try:
             self._connection = psycopg.connect(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from coeval.features import audio, image, metadata, text, video
 from coeval.hops import HOP_NS, Hops
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.samples import Modality
 
 VERSIONS: dict[Modality, int] = {"text": 2, "image": 2, "video": 2, "audio": 2, "metadata": 3}
@@ -82,7 +82,7 @@ def feature_spec(modality: Modality) -> FeatureSpec:
     return FeatureSpec(modality=modality, version=VERSIONS[modality], dim=DIMS[modality])
 
 
-def make_extractor(modality: Modality, preprocessing: Preprocessing = ALL_STEPS) -> Extractor:
+def make_extractor(modality: Modality, preprocessing: Preprocessing = DEFAULT_STEPS) -> Extractor:
     """A fresh extractor for a stream of the modality."""
     makers: dict[Modality, Callable[[Preprocessing], Extractor]] = {
         "text": text.TextFeatures,

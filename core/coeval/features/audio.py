@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coeval.features.grid import HopGrid
 from coeval.features.running import RunningNorm
 from coeval.hops import HOP_NS, Hops
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.preprocessing.noise_gate import NoiseGate
 from coeval.samples import AudioBlock, FloatArray
 from coeval.time import NS_PER_S, NodeNs
@@ -49,7 +49,7 @@ def mel_weights() -> FloatArray:
 class AudioFeatures:
     """Streaming features of mono audio near 16 kHz."""
 
-    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+    def __init__(self, preprocessing: Preprocessing = DEFAULT_STEPS) -> None:
         self._window = np.hanning(WINDOW_SAMPLES).astype(np.float32)
         self._mel = mel_weights()
         self._pending = np.zeros(0, np.float32)

@@ -16,7 +16,7 @@ from coeval.features.picture import (
     to_float,
 )
 from coeval.hops import HOP_NS, Hops
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.samples import FloatArray, Frame
 from coeval.time import NS_PER_S, NodeNs
 
@@ -33,7 +33,7 @@ cells; coverage."""
 class ImageFeatures:
     """Streaming features of stills at about 0.2 to 2 Hz."""
 
-    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+    def __init__(self, preprocessing: Preprocessing = DEFAULT_STEPS) -> None:
         self._light = preprocessing.light
         self._last: FloatArray | None = None
         self._last_ns = 0

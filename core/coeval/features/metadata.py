@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from coeval.features.grid import HopGrid
 from coeval.features.running import RunningNorm
 from coeval.hops import Hops
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.preprocessing.spikes import SpikeFilter
 from coeval.preprocessing.wide import NUM_KEPT, WideReduction, is_wide
 from coeval.samples import FloatArray, IntArray, MetadataBlock
@@ -37,7 +37,7 @@ DIM = POOLED_DIM + NUM_KEPT * CHANNEL_DIM + 1
 class MetadataFeatures:
     """Streaming features of any numeric channels at any rate."""
 
-    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+    def __init__(self, preprocessing: Preprocessing = DEFAULT_STEPS) -> None:
         self._preprocessing = preprocessing
         self._last_t = np.zeros(0, np.int64)
         self._last_values: NDArray[np.float64] | None = None

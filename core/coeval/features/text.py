@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from coeval.hops import HOP_NS, Hops
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.preprocessing.clean_text import clean_line
 from coeval.samples import FloatArray, TextLine
 from coeval.time import NodeNs
@@ -41,7 +41,7 @@ def hash_words(text: str) -> FloatArray:
 class TextFeatures:
     """Streaming features of text lines; silence between them is information and fills rows."""
 
-    def __init__(self, preprocessing: Preprocessing = ALL_STEPS) -> None:
+    def __init__(self, preprocessing: Preprocessing = DEFAULT_STEPS) -> None:
         self._cleanup = preprocessing.cleanup
         self._rows = np.zeros((0, DIM), np.float32)
         self._t0_ns: int | None = None

@@ -20,7 +20,7 @@ from coeval.features.picture import (
 )
 from coeval.features.running import RunningNorm
 from coeval.hops import Hops
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.samples import FloatArray, Frame, IntArray
 from coeval.time import NS_PER_S
 
@@ -50,7 +50,7 @@ class VideoFeatures:
     """Streaming features of grey frames."""
 
     def __init__(
-        self, preprocessing: Preprocessing = ALL_STEPS, *, keep_motion: bool = False
+        self, preprocessing: Preprocessing = DEFAULT_STEPS, *, keep_motion: bool = False
     ) -> None:
         self._light = preprocessing.light
         self._frames: list[FloatArray] = []

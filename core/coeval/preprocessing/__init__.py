@@ -1,8 +1,8 @@
 """Preprocessing: what is taken out of samples before features describe them.
 
 Each step is a file: a small streaming object or a plain function, run by the extractor of its
-modality, in training and on the node alike. All steps are on unless a configuration says
-otherwise; the encoders are trained with each of them on and off.
+modality, in training and on the node alike. A step is on by default where it was seen to pay
+(docs/decisions/0024); the encoders are trained with each of them on and off.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Preprocessing:
     """Audio: steady noise is gated out of every band (`noise_gate`)."""
     spikes: bool = True
     """Metadata: single impossible readings are replaced by their neighbours' mean (`spikes`)."""
-    wide: bool = True
+    wide: bool = False
     """Metadata: many channels become a few principal ones (`wide`)."""
     light: bool = True
     """Video and stills: what exposure and flicker do to the whole picture is no motion."""
@@ -41,5 +41,5 @@ STEPS: dict[Modality, tuple[str, ...]] = {
 }
 """The steps of each modality, in the order in which they run."""
 
-ALL_STEPS = Preprocessing()
-"""Every step on."""
+DEFAULT_STEPS = Preprocessing()
+"""What runs unless a configuration says otherwise."""

@@ -57,7 +57,8 @@ class ProbeConfig:
     """A stream of a probe."""
 
     port: str
-    """The device, as `/dev/ttyACM0` or `/dev/ttyAMA0`; several streams may name the same."""
+    """The device, as `/dev/ttyACM0` or `/dev/ttyAMA0`; several streams may name the
+    same, by its own name or by a link that leads to it."""
     baud: int = BAUD
     """Bits a second, where it is on a UART."""
     what: What = "edges"

@@ -89,10 +89,15 @@ class TickLine:
         return self._clock.t_ns(tick)
 
 
+def device_of(port: str) -> str:
+    """The device that a port's name leads to: names under `/dev/serial/by-id` are links."""
+    return os.path.realpath(port)
+
+
 def is_usb(port: str) -> bool:
     """Whether a port is the probe's own USB: its bytes come in frames of 1 ms, at no speed of a
-    wire. Its name under `/dev/serial/by-id` is a link that does not say so."""
-    return "ttyACM" in os.path.realpath(port)
+    wire."""
+    return "ttyACM" in device_of(port)
 
 
 class ProbePort:

@@ -1,7 +1,7 @@
 """What each step of preprocessing is worth: the same trials with it and without it.
 
 Generated scenes that nobody was trained on, as they are and disturbed (one of a pair's two streams
-is, by `disturb`). A step is switched off as a user would, at run time, with the weights that ship.
+is, by `disturb`). A step is switched as a user would, at run time, with the weights that ship.
 Every trial counts: the best lag is taken, whether the product believes it or not.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from coeval.preprocessing import ALL_STEPS, STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, STEPS, Preprocessing
 from coeval.samples import MetadataBlock, Sample
 from coeval.time import NS_PER_S
 from coeval.tracks import StreamTrack
@@ -110,7 +110,7 @@ def scene_trials(seed: int, rng: np.random.Generator) -> Iterator[Trial]:
     samples = {slot: list(scene.render(slot)) for slot in SLOTS}
     clocks = {slot: drawn_clock(rng) for slot in (*SLOTS, WIDE)}
     plain = {
-        slot: seen(slot, of_slot, clocks[slot], ALL_STEPS)
+        slot: seen(slot, of_slot, clocks[slot], DEFAULT_STEPS)
         for slot, of_slot in samples.items()
         if of_slot
     }
@@ -135,23 +135,30 @@ def slot_trials(
 ) -> Iterator[Trial]:
     """One stream with each of its steps on and off, against all other streams of its scene."""
     steps = [step for step in STEPS[modality_of(slot)] if (step == "wide") == (slot == WIDE)]
-    tracks = {"on": seen(slot, samples, clocks[slot], ALL_STEPS)}
-    for step in steps:
-        tracks[step] = seen(slot, samples, clocks[slot], replace(ALL_STEPS, **{step: False}))
+    as_usual = seen(slot, samples, clocks[slot], DEFAULT_STEPS)
+    turned = {
+        step: seen(
+            slot,
+            samples,
+            clocks[slot],
+            replace(DEFAULT_STEPS, **{step: not getattr(DEFAULT_STEPS, step)}),
+        )
+        for step in steps
+    }
     for other, track in plain.items():
         if other == slot or (slot == WIDE and other == "imu"):
             continue
-        errors = {
-            name: error_ms(track, own, clocks[other], clocks[slot]) for name, own in tracks.items()
-        }
+        usual_ms = error_ms(track, as_usual, clocks[other], clocks[slot])
         for step in steps:
-            for state, error in (("on", errors["on"]), ("off", errors[step])):
+            turned_ms = error_ms(track, turned[step], clocks[other], clocks[slot])
+            is_usual = getattr(DEFAULT_STEPS, step)
+            for state, is_on in (("on", True), ("off", False)):
                 yield Trial(
                     step=step,
                     state=state,
                     source=source,
                     pair=f"{slot}-{other}",
-                    error_ms=error,
+                    error_ms=usual_ms if is_on == is_usual else turned_ms,
                 )
 
 

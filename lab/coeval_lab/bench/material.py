@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from coeval.lag import good_fft_size
-from coeval.preprocessing import ALL_STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NS_PER_S, NodeNs
 from coeval.tracks import StreamTrack
@@ -131,7 +131,7 @@ def track_of(
     start_ns: int,
     stop_ns: int,
     with_speech: bool = False,
-    preprocessing: Preprocessing = ALL_STEPS,
+    preprocessing: Preprocessing = DEFAULT_STEPS,
 ) -> StreamTrack:
     """A span of a stream as the product sees it through a false clock.
 

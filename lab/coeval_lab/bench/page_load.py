@@ -7,19 +7,24 @@ lane, a clock for every node, and an anomaly that begins and ends now and then.
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
+from coeval.broker_address import BrokerAddress
 from coeval.hops import EMBEDDING_DIM, HOP_NS
 from coeval.time import NS_PER_S, NodeNs
 from coeval.topics import AGGREGATOR, Topics
 from coeval.wire import Block, encode_block
-from coeval_lab.bench.aggregator_load import EPOCH_NS, MODALITIES, connect
 
 SESSION = "bench"
+MODALITIES = ("audio", "video", "metadata", "text")
+EPOCH_NS = 1_000 * NS_PER_S
 TOPICS = Topics(session=SESSION)
 STREAMS_A_NODE = 5
 REFERENCE = "n0"
@@ -87,7 +92,12 @@ class Scene:
         """A tick with a score of every stream."""
         scores = self.rng.uniform(-3.0, 1.0, self.num_streams).round(3).tolist()
         streams = {
-            f"{node}/{stream}": {"modality": "audio", "norm": 1.0, "anomaly": score}
+            f"{node}/{stream}": {
+                "modality": "audio",
+                "t_node_ns": t_ref_ns + round(self.nodes[node] * NS_PER_S),
+                "norm": 1.0,
+                "anomaly": score,
+            }
             for (node, stream), score in zip(self.streams, scores, strict=True)
         }
         told = {"t_ref": t_ref_ns / NS_PER_S, "t_ref_ns": t_ref_ns, "streams": streams}
@@ -139,9 +149,24 @@ class Scene:
         yield TOPICS.event("anomaly", node, stream), json.dumps(told).encode(), False
 
 
+def connect(url: str) -> mqtt.Client:
+    """A client that is connected and runs."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bench-page")
+    client.max_queued_messages_set(0)
+    client.max_inflight_messages_set(1000)
+    address = BrokerAddress.parse(url)
+    ready = threading.Event()
+    client.on_connect = lambda *_: ready.set()
+    client.connect(address.host, address.port)
+    client.loop_start()
+    if not ready.wait(30):
+        raise TimeoutError("no connection to the broker")
+    return client
+
+
 def run(url: str, scene: Scene) -> None:
     """Publish until this process is ended."""
-    client = connect(url, "bench-page", clean=True)
+    client = connect(url)
     for topic, payload, retain in scene.description():
         client.publish(topic, payload, qos=1, retain=retain)
     for topic, payload, retain in scene.clocks(EPOCH_NS):

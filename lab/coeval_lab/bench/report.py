@@ -130,14 +130,21 @@ class Partial:
 
 
 def stamped(name: str, rows: Sequence[dict[str, Any]], *, began_at: str) -> dict[str, Any]:
-    """A benchmark's document, its commit beside every row.
+    """A benchmark's document, its commit beside every row; one measured earlier keeps its own.
 
     A tree that changed while it was measured is named by both commits: cells start one by one and
     run what is there then.
     """
     ended_at = commit()
     stamp = began_at if ended_at == began_at else f"{began_at}..{ended_at}"
-    return {"bench": name, "commit": stamp, "rows": [row | {"commit": stamp} for row in rows]}
+    return {"bench": name, "commit": stamp, "rows": [{"commit": stamp} | row for row in rows]}
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the report in a folder, each with its commit; none where there is no report."""
+    path = folder / "rows.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return found
 
 
 def write_report(

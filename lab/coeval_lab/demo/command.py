@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from coeval.errors import BadConfig
+from coeval_edge.folders import make_folder
 from coeval_edge.recording import Recording, open_recording
 from coeval_lab.demo.run import DemoResult, check_speed, choose_page, make_scenery, run_demo
 from coeval_lab.demo.table import Scenery, live_table, plain_line
@@ -95,7 +95,8 @@ def demo(
         if probe:
             opened = add_probe(opened, stack, console)
         scenery = make_scenery(opened, seed=seed, is_looping=keep)
-        logs = make_folder(out / "logs")
+        logs = out / "logs"
+        make_folder(logs, name="--out")
         page = choose_page()
         console.print(f"page: http://{page}/", highlight=False)
         screen = stack.enter_context(Screen(console))
@@ -117,19 +118,6 @@ def add_probe(recording: Recording, stack: ExitStack, console: Console) -> Recor
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task("emulating", total=1.0)
         return with_probe(recording, folder, say=lambda share: bar.update(task, completed=share))
-
-
-def make_folder(path: Path) -> Path:
-    """Make a folder and those it lies in.
-
-    Raises:
-        BadConfig: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise BadConfig(f"--out: {path} cannot be made: {exc.strerror}") from exc
-    return path
 
 
 def write_pictures(result: DemoResult, out: Path) -> list[Path]:

@@ -31,7 +31,7 @@ ESTIMATES_EVERY_S = 1.0
 MAX_OFFSET_S = 30.0
 NUM_LAST_ESTIMATES = 2
 """After the replay: the first estimate may have begun before the last block came."""
-LAST_ESTIMATES_WITHIN_S = 45.0
+LAST_ESTIMATES_WITHIN_S = 120.0
 AGGREGATOR = "aggregator"
 
 Show = Callable[[Scenery, Watch, float], None]

@@ -99,6 +99,13 @@ def test_a_migration_that_fails_changes_nothing(url: str) -> None:
     open_store(url).close()
 
 
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://u:secret@h/x?bogus=1"])
+def test_what_is_no_address_of_a_database_is_told_with_what_one_is(url: str) -> None:
+    with pytest.raises(StoreUnusable, match="expected postgresql://USER@HOST/DATABASE") as told:
+        open_store(url)
+    assert "secret" not in str(told.value)
+
+
 def test_a_file_that_is_no_database_is_unusable_and_named(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("milk, bread\n" * 100, encoding="utf-8")

@@ -22,7 +22,7 @@ from coeval_lab.postgres import RunningPostgres
 
 from .making import block, count, event, evidence, kept
 
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
 
 
 class Acks:
@@ -39,7 +39,8 @@ class Acks:
 
     def wait_for(self, num: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.mids) >= num, PATIENCE_S)
+            is_so = self._changed.wait_for(lambda: len(self.mids) >= num, PATIENCE_S)
+            assert is_so, f"{len(self.mids)} of {num} acknowledged in {PATIENCE_S} s"
 
 
 class Disk:
@@ -70,10 +71,10 @@ def writing(open_it: Callable[[], Store], acks: Acks, **bounds: int) -> Iterator
         writer.close()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(is_so: Callable[[], bool], writer: StoreWriter) -> None:
     until_s = time.monotonic() + PATIENCE_S
     while not is_so():
-        assert time.monotonic() < until_s
+        assert time.monotonic() < until_s, f"after {PATIENCE_S} s: {writer.state}"
         time.sleep(0.01)
 
 
@@ -110,13 +111,13 @@ def test_a_full_disk_is_named_and_nothing_is_lost_or_doubled(tmp_path: Path) -> 
     with writing(disk.open, acks) as writer:
         for seq in range(1000):
             writer.put(kept(block(seq), mid=seq))
-        wait_until(lambda: writer.state.problem is not None)
+        wait_until(lambda: writer.state.problem is not None, writer)
         assert "database or disk is full" in (writer.state.problem or "")
         assert set(acks.mids) <= set(seqs(disk.url))
         assert writer.state.num_waiting == 1000 - len(acks.mids)
         disk.pages = None
         acks.wait_for(1000)
-        wait_until(lambda: writer.state.problem is None)
+        wait_until(lambda: writer.state.problem is None, writer)
     assert seqs(disk.url) == list(range(1000))
     assert sorted(acks.mids) == list(range(1000))
 
@@ -139,7 +140,7 @@ def test_a_file_system_that_is_full_and_then_is_not_loses_nothing(small_disk: Pa
     with writing(lambda: open_store(url), acks) as writer:
         for seq in range(3000):
             writer.put(kept(block(seq), mid=seq))
-        wait_until(lambda: "disk is full" in (writer.state.problem or ""))
+        wait_until(lambda: "disk is full" in (writer.state.problem or ""), writer)
         subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
         acks.wait_for(3000)
     assert seqs(url) == list(range(3000))
@@ -158,12 +159,12 @@ def test_a_server_that_goes_and_comes_back_loses_and_doubles_nothing(
         try:
             for seq in range(100, 300):
                 writer.put(kept(block(seq), event(), mid=seq))
-            wait_until(lambda: writer.state.problem is not None)
+            wait_until(lambda: writer.state.problem is not None, writer)
             assert len(acks.mids) == 100
         finally:
             postgres.start()
         acks.wait_for(300)
-        wait_until(lambda: writer.state.problem is None)
+        wait_until(lambda: writer.state.problem is None, writer)
     assert seqs(url) == list(range(300))
 
 
@@ -173,7 +174,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(url: str) -> None:
     with writing(disk.open, acks) as writer:
         assert writer.state.problem == "the database is away"
         disk.is_away = False
-        wait_until(lambda: writer.state.problem is None)
+        wait_until(lambda: writer.state.problem is None, writer)
 
 
 def test_a_store_of_a_newer_schema_is_not_waited_for(url: str) -> None:
