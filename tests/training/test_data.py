@@ -7,6 +7,7 @@ import pytest
 
 from coeval import features
 from coeval.features import DIMS
+from coeval.features.metadata import POOLED_DIM
 from coeval.hops import HOP_NS, Hops
 from coeval.lag import DenseStream, highpass, window_scores
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Sample, TextLine
@@ -149,7 +150,10 @@ def test_the_true_time_of_a_row_is_where_its_content_is(
     first, second = (one_scene_three_times[seed][slot] for seed in (one, other))
     true_lag = first.start_hops - second.start_hops
     assert abs(true_lag) > 0.3
-    assert fractional_lag(first.rows, second.rows) == pytest.approx(true_lag, abs=0.15)
+    # Single channels swing faster than hops can show: their lag is of aliases.
+    columns = slice(POOLED_DIM if SLOTS[slot] == "metadata" else None)
+    lag = fractional_lag(first.rows[:, columns], second.rows[:, columns])
+    assert lag == pytest.approx(true_lag, abs=0.15)
 
 
 def test_a_scene_is_rendered_once_and_read_back_to_half_precision(tmp_path: Path) -> None:
