@@ -55,7 +55,8 @@ def bench(
     sections: Annotated[
         str,
         typer.Option(
-            help="aggregator: only these, by commas; the others in --out stay as they were."
+            help="aggregator, encoders: only these, by commas; the others in --out stay as they "
+            "were."
         ),
     ] = "",
 ) -> None:
@@ -68,12 +69,12 @@ def bench(
     if recordings is not None and not recordings.is_dir():
         raise BadConfig(f"--recordings {recordings}: no such folder")
     own: dict[str, Any] = {}
-    if name == "encoders":
-        own = {"baselines": baselines, "folds": folds}
-    elif name == "aggregator":
+    if name in ("aggregator", "encoders"):
         own = {"sections": [part for part in sections.split(",") if part]}
     elif sections:
-        raise BadConfig(f"--sections is of bench aggregator, not of bench {name}")
+        raise BadConfig(f"--sections is of bench aggregator and encoders, not of bench {name}")
+    if name == "encoders":
+        own |= {"baselines": baselines, "folds": folds}
     if name != "encoders" and (baselines is not None or folds):
         raise BadConfig(f"--baselines and --folds are of bench encoders, not of bench {name}")
     if baselines is not None:

@@ -399,6 +399,22 @@ def test_a_run_keeps_what_it_has_when_a_part_fails(
     assert (tmp_path / "plot.png").exists()
 
 
+def test_parts_measured_again_take_the_place_of_their_rows_alone(tmp_path: Path) -> None:
+    plan = replace(QUICK, recordings=tmp_path, parts=("anomaly",))
+    pair = {"pair": "video-imu", "method": RAW, "source": SCENES_SOURCE}
+    each = pair | {"section": encoders.EACH_RECORDING}
+    before = [pair, each, {"section": SPEED, "pair": NODE}, {"section": "anomaly", "auroc": 0.1}]
+    now = [{"section": "anomaly", "auroc": 0.9}, {"section": "anomaly", "auroc": 0.8}]
+    rows, _ = encoders.merged(plan, before, now)
+    assert rows == [*before[:3], *now]
+
+
+def test_a_part_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    plan = replace(QUICK, recordings=tmp_path, parts=("anomalies",))
+    with pytest.raises(BadConfig, match="no section 'anomalies'; there are: pairs, speed, anomaly"):
+        encoders.run(plan, say=lambda _: None)
+
+
 def anomaly_row(**others: Any) -> dict[str, Any]:
     return {
         "pair": "all streams",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from coeval.errors import BadConfig
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.encoders_bars import PROTOTYPE, bars_of
 from coeval_lab.bench.encoders_cca import learn_cca
@@ -40,9 +41,11 @@ from coeval_lab.bench.processes import PROCESSES, as_done, in_process
 from coeval_lab.bench.report import Page
 from coeval_training.data import StreamRows
 
-__all__ = ["PAGE", "plan_of", "run"]
+__all__ = ["PAGE", "merged", "plan_of", "run"]
 
 FAILED = "failed"
+PAIRS = "pairs"
+"""The part whose rows name no section, or EACH_RECORDING."""
 EACH_RECORDING = "each recording"
 SCENES_A_JOB, LONG_SCENES_A_JOB = 10, 2
 PROCESSES.set_forkserver_preload([__name__])  # imports cost more than a small job
@@ -68,6 +71,7 @@ def run(
         keep: called with rows as soon as they are measured.
         progress: called with the share done, 0…1.
     """
+    chosen = parts_of(plan)
     if not plan.recordings.is_dir():
         say(f"no real recordings at {plan.recordings}: generated scenes only")
     if plan.baselines is None:
@@ -79,12 +83,16 @@ def run(
     for section in SECTIONS:
         if not section.is_there:
             say(f"this version does not measure {section.name}")
-    speed = tried("speed", partial(in_process, speed_rows, plan))  # alone, while all is quiet
-    speed_done, failed = parted(speed)
-    keep(speed_done)
-    say("speed")
-    methods = methods_of(plan, learn_cca(training_material(plan, say)))
-    jobs = jobs_of(plan, methods)
+    speed_done: list[Row] = []
+    failed: list[Row] = []
+    if SPEED in chosen:
+        # Alone, while all is quiet.
+        speed_done, failed = parted(tried("speed", partial(in_process, speed_rows, plan)))
+        keep(speed_done)
+        say("speed")
+    jobs = section_jobs(plan, chosen)
+    if PAIRS in chosen:
+        jobs += pair_jobs(plan, methods_of(plan, learn_cca(training_material(plan, say))))
     answers: dict[str, list[Answer]] = {}
     rows: dict[str, list[Row]] = {}
     for done, (name, found) in enumerate(
@@ -99,11 +107,43 @@ def run(
     every_answer = [answer for name, _ in jobs for answer in answers[name]]
     others = [row for name, _ in jobs for row in rows[name]]
     table = [*table_of(every_answer), *failed, *speed_done, *others]
-    bars = bars_of(table)
+    return table, all_bars(table)
+
+
+def parts_of(plan: Plan) -> tuple[str, ...]:
+    """What is measured, in the table's order.
+
+    Raises:
+        BadConfig: one that is asked for is none.
+    """
+    known = (PAIRS, SPEED, *(section.name for section in SECTIONS if section.is_there))
+    unknown = [name for name in plan.parts if name not in known]
+    if unknown:
+        raise BadConfig(f"--sections: no section {unknown[0]!r}; there are: {', '.join(known)}")
+    return tuple(name for name in known if name in (plan.parts or known))
+
+
+def merged(plan: Plan, before: Sequence[Row], rows: Sequence[Row]) -> tuple[list[Row], list[Bar]]:
+    """A report's rows with those of the parts that were measured again in their place."""
+    chosen, parts = parts_of(plan), parts_of(replace(plan, parts=()))
+    kept = [row for row in before if part_of(row) not in chosen]
+    whole = sorted([*kept, *rows], key=lambda row: parts.index(part_of(row)))
+    return whole, all_bars(whole)
+
+
+def part_of(row: Row) -> str:
+    """Which part measured a row."""
+    section = str(row.get("section", PAIRS))
+    return PAIRS if section == EACH_RECORDING else section
+
+
+def all_bars(table: Sequence[Row]) -> list[Bar]:
+    """How the bars of every part stand."""
+    bars = bars_of(list(table))
     for section in SECTIONS:
         own = [row for row in table if row.get("section") == section.name]
         bars += section.bars(own) if section.is_there else []
-    return table, bars
+    return bars
 
 
 def parted(rows: list[Answer] | list[Row]) -> tuple[list[Row], list[Row]]:
@@ -128,13 +168,18 @@ def training_material(plan: Plan, say: Say) -> list[dict[str, StreamRows]]:
     return found
 
 
-def jobs_of(plan: Plan, methods: Methods) -> list[tuple[str, Job]]:
-    """What is measured side by side, the longest first."""
-    jobs: list[tuple[str, Job]] = [
+def section_jobs(plan: Plan, chosen: Sequence[str]) -> list[tuple[str, Job]]:
+    """The parts of others."""
+    return [
         (section.name, partial(in_process, rows_of_section, section.name, plan))
         for section in SECTIONS
-        if section.is_there
+        if section.name in chosen
     ]
+
+
+def pair_jobs(plan: Plan, methods: Methods) -> list[tuple[str, Job]]:
+    """Every pair by every method, measured side by side, the longest first."""
+    jobs: list[tuple[str, Job]] = []
     for what, first, count, seconds, a_job in (
         (LONG_SOURCE, FIRST_LONG_SEED, plan.num_long_scenes, LONG_SCENE_S, LONG_SCENES_A_JOB),
         (SCENES_SOURCE, FIRST_SEED, plan.num_scenes, SCENE_S, SCENES_A_JOB),

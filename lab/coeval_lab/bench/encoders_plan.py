@@ -1,5 +1,6 @@
 """How much `coeval bench encoders` measures, on which material, and by which methods."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class Plan:
     """Folder of encoders trained by other losses, a folder each; what it lacks is trained."""
     folds: int = 0
     """Recordings trained on that are left out of a training of their own, one at a time."""
+    parts: tuple[str, ...] = ()
+    """Only these are measured; empty: all."""
 
 
 FULL = Plan(
@@ -91,6 +94,7 @@ def plan_of(
     with_peers: bool = True,
     baselines: Path | None = None,
     folds: int = 0,
+    sections: Sequence[str] = (),
 ) -> Plan:
     """What to measure; there are no peers to leave out.
 
@@ -101,6 +105,7 @@ def plan_of(
     if folds and baselines is None:
         raise BadConfig("--folds trains encoders; say where to keep them by --baselines DIR")
     plan = replace(QUICK if quick else FULL, seed=seed, baselines=baselines, folds=folds)
+    plan = replace(plan, parts=tuple(sections))
     if recordings is not None:
         plan = replace(plan, recordings=recordings)
     return plan
