@@ -400,13 +400,12 @@ def test_a_run_keeps_what_it_has_when_a_part_fails(
 
 
 def test_parts_measured_again_take_the_place_of_their_rows_alone(tmp_path: Path) -> None:
-    plan = replace(QUICK, recordings=tmp_path, parts=("anomaly",))
-    pair = {"pair": "video-imu", "method": RAW, "source": SCENES_SOURCE}
-    each = pair | {"section": encoders.EACH_RECORDING}
-    before = [pair, each, {"section": SPEED, "pair": NODE}, {"section": "anomaly", "auroc": 0.1}]
-    now = [{"section": "anomaly", "auroc": 0.9}, {"section": "anomaly", "auroc": 0.8}]
-    rows, _ = encoders.merged(plan, before, now)
-    assert rows == [*before[:3], *now]
+    plan = replace(QUICK, recordings=tmp_path, parts=("recognition",))
+    named = {"section": "recognition", "modality": "all", "source": "held-out recordings"}
+    old, new = (named | {"right": share} for share in (1.0, 99.0))
+    others = [*rows_of_answers([answer(1.0)]), {"section": SPEED, "pair": NODE}]
+    rows, _ = encoders.merged(plan, [*others, old], [new])
+    assert rows == [*others, new]
 
 
 def test_a_part_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
