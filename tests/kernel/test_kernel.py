@@ -1,8 +1,10 @@
 """The node's PPS and GPIO code on the interfaces of a real kernel, Debian's stock 6.12 for arm64.
 
 Pins are emulated, and so are their interrupts: numbers, clocks, timeouts and errors are tested
-here, accuracy is not (edges come 0.1–2 ms late, tens of ms on a loaded machine). PPS devices are on
-the pins 0 and 4; 1, 2, 5 and 6 are free. The last test takes the chip away.
+here, accuracy is not (edges come 0.1–2 ms late, and as late as it likes on a loaded machine). A
+stamp is held against the node's clock just before and just after its edge, which bound it whatever
+the load. PPS devices are on the pins 0 and 4; 1, 2, 5 and 6 are free. The last test takes the chip
+away.
 """
 
 import itertools
@@ -16,17 +18,13 @@ from .machine import GuestError, Machine
 pytestmark = pytest.mark.kernel
 
 NS_PER_S = 1_000_000_000
-LATE_S = 0.4
-"""An edge comes, and a program wakes, within this of what this machine did."""
-LATE_NS = LATE_S * NS_PER_S
+MS = 1_000_000
+SLACK_NS = MS
+"""Of putting another clock's stamp on the node's: the two are read one after the other."""
 PPS, SECOND_PPS = "/dev/pps0", "/dev/pps1"
 
-
-def pulses(machine: Machine, line: int, gaps_s: list[float]) -> None:
-    """Pulses of a pin that nobody waits for, each so long after the one before."""
-    for gap_s in gaps_s:
-        time.sleep(gap_s)
-        machine.pulse(line)
+Bounds = tuple[int, int]
+"""The node's clock before and after an edge."""
 
 
 def read_pulses(
@@ -37,23 +35,32 @@ def read_pulses(
     name: str = "line",
     line: int = 0,
     **keys: Any,
-) -> tuple[list[Any], list[float]]:
-    """Pulses that the guest reads one by one, and when they rose by this machine's clock."""
+) -> tuple[list[Any], list[Bounds]]:
+    """Pulses that the guest reads one by one, each so long after the one before or later, and the
+    bounds of each. The guest has read a pulse before its pin falls: a driver may look at it."""
     found: list[Any] = []
-    rose_s: list[float] = []
+    bounds: list[Bounds] = []
     due_s = time.monotonic()
     for gap_s in gaps_s:
         due_s += gap_s
+        time.sleep(max(due_s - time.monotonic() - 0.1, 0))
+        before_ns = machine.settle()
         answer = machine.start(do, name=name, **keys)
         time.sleep(max(due_s - time.monotonic(), 0))
-        rose_s.append(machine.pulse(line))
+        machine.pin(line, 1)
         found += answer()
-    return found, rose_s
+        bounds.append((before_ns, machine.settle()))
+        machine.pin(line, 0)
+        machine.settle()
+    return found, bounds
 
 
-def gaps(times: list[int] | list[float]) -> list[float]:
-    """From each to the next."""
-    return [after - before for before, after in itertools.pairwise(times)]
+def are_within(times_ns: list[int], bounds: list[Bounds], *, slack_ns: int = SLACK_NS) -> bool:
+    """Whether every instant lies between its bounds."""
+    return all(
+        before_ns - slack_ns <= t_ns <= after_ns + slack_ns
+        for t_ns, (before_ns, after_ns) in zip(times_ns, bounds, strict=True)
+    )
 
 
 # The kernel itself
@@ -70,15 +77,14 @@ def test_the_kernel_is_the_stock_one_that_has_pps_on_gpio(machine: Machine) -> N
 
 def test_pulses_come_with_their_numbers_in_order_and_stamps_of_the_edges(machine: Machine) -> None:
     machine.call("pps_open", name="line", path=PPS)
-    found, rose_s = read_pulses(machine, "pps_wait", [0.6, 0.5, 0.7, 0.5, 1.1])
+    found, bounds = read_pulses(machine, "pps_wait", [0.6, 0.5, 0.7, 0.5, 1.1])
+    ahead_ns = machine.call("clocks")["realtime_ahead_ns"]
+    machine.call("pps_close", name="line")
     first = found[0]["sequence"]
     assert [pulse["sequence"] for pulse in found] == list(range(first, first + 5))
     assert all(pulse["num_overwritten"] == 0 for pulse in found)
-    gaps_s = [gap_ns / NS_PER_S for gap_ns in gaps([pulse["t_realtime_ns"] for pulse in found])]
-    assert gaps_s == pytest.approx(gaps(rose_s), abs=LATE_S)
-    for pulse in found:
-        assert 0 <= pulse["woke_realtime_ns"] - pulse["t_realtime_ns"] < LATE_NS
-    machine.call("pps_close", name="line")
+    assert are_within([pulse["t_realtime_ns"] - ahead_ns for pulse in found], bounds)
+    assert all(pulse["t_realtime_ns"] <= pulse["woke_realtime_ns"] for pulse in found)
 
 
 def test_pps_gpio_states_assert_edges_only_and_clear_ones_are_refused(machine: Machine) -> None:
@@ -100,10 +106,9 @@ def test_pulses_that_nobody_read_are_counted_and_the_last_one_is_had_at_once(
     machine: Machine,
 ) -> None:
     machine.call("pps_open", name="line", path=PPS)
-    pulses(machine, 0, [0.1] * 4)
-    before_s = time.monotonic()
-    (pulse,) = machine.call("pps_wait", name="line", timeout_s=30)
-    assert time.monotonic() - before_s < 10
+    for _ in range(4):
+        machine.pulse(0)
+    (pulse,) = machine.call("pps_wait", name="line", timeout_s=0.0)
     assert pulse["num_overwritten"] == 3
     machine.call("pps_close", name="line")
 
@@ -114,7 +119,7 @@ def test_no_pulse_is_a_timeout_of_the_kernel_by_its_name(machine: Machine) -> No
     with pytest.raises(GuestError, match=r"SourceSilent.*no assert edge in 1.5 s"):
         machine.call("pps_wait", name="line", timeout_s=1.5)
     waited_ns = machine.call("clocks")["node_ns"] - before
-    assert 1.49 * NS_PER_S < waited_ns < 1.5 * NS_PER_S + 3 * LATE_NS
+    assert 1.49 * NS_PER_S < waited_ns < 100 * NS_PER_S
     machine.call("pps_close", name="line")
 
 
@@ -122,28 +127,28 @@ def test_readings_are_on_the_node_s_clock_and_a_missing_pulse_is_a_gap_there(
     machine: Machine,
 ) -> None:
     machine.call("pps_open", name="line", path=PPS)
-    found, rose_s = read_pulses(machine, "pps_read", [0.5, 1.0, 2.0, 1.0])
-    gaps_s = [gap_ns / NS_PER_S for gap_ns in gaps([reading["t_node_ns"] for reading in found])]
-    assert gaps_s == pytest.approx(gaps(rose_s), abs=LATE_S)
-    assert gaps_s[1] == pytest.approx(2.0, abs=LATE_S)
-    for reading in found:
-        assert 0 <= reading["woke_node_ns"] - reading["t_node_ns"] < LATE_NS
+    found, bounds = read_pulses(machine, "pps_read", [0.5, 1.0, 2.0, 1.0])
     machine.call("pps_close", name="line")
+    assert are_within([reading["t_node_ns"] for reading in found], bounds)
+    assert found[2]["t_node_ns"] - found[1]["t_node_ns"] > 1.5 * NS_PER_S
+    assert all(reading["t_node_ns"] <= reading["woke_node_ns"] for reading in found)
 
 
 def test_a_step_of_the_system_s_clock_loses_one_pulse_and_moves_none(machine: Machine) -> None:
     machine.call("pps_open", name="line", path=PPS)
-    (before,), _ = read_pulses(machine, "pps_read", [0.5])
-    ahead = machine.call("clocks")["realtime_ahead_ns"]
+    before, before_bounds = read_pulses(machine, "pps_read", [0.5])
+    began = machine.call("clocks")
     machine.call("step_realtime", seconds=-4321.5)
-    stepped = machine.call("clocks")["realtime_ahead_ns"]
-    assert stepped - ahead == pytest.approx(-4321.5 * NS_PER_S, abs=LATE_NS)
-    (around, after), _ = read_pulses(machine, "pps_read", [0.5, 1.0])
+    stepped = machine.call("clocks")
+    took_ns = stepped["node_ns"] - began["node_ns"]
+    step_ns = stepped["realtime_ahead_ns"] - began["realtime_ahead_ns"]
+    assert step_ns == pytest.approx(-4321.5 * NS_PER_S, abs=took_ns)
+    (around, after), (_, bounds) = read_pulses(machine, "pps_read", [0.5, 1.0])
     assert around is None
     assert machine.call("pps_state", name="line")["num_unplaced"] == 1
-    assert 1.4 < (after["t_node_ns"] - before["t_node_ns"]) / NS_PER_S < 10
-    assert 0 <= after["woke_node_ns"] - after["t_node_ns"] < LATE_NS
     machine.call("pps_close", name="line")
+    times_ns = [before[0]["t_node_ns"], after["t_node_ns"]]
+    assert are_within(times_ns, [*before_bounds, bounds])
 
 
 def test_a_second_is_named_once_the_kernel_is_told_that_its_time_is_utc(machine: Machine) -> None:
@@ -254,19 +259,16 @@ def test_edges_are_stamped_on_the_node_s_clock_whatever_clock_the_kernel_used(
 ) -> None:
     machine.call("gpio_open", name="strobe", line="1", edge="both", clock=clock)
     before = machine.call("clocks")["node_ns"]
-    answer = machine.start("gpio_read", name="strobe", count=6)
-    for _ in range(3):
-        time.sleep(0.3)
-        machine.pulse(1, width_s=0.2)
-    found = answer()
+    settled_ns = [before]
+    for level in (1, 0) * 3:
+        time.sleep(0.1)
+        machine.pin(1, level)
+        settled_ns.append(machine.settle())
+    found = machine.call("gpio_read", name="strobe", count=6)
     edges = found["edges"]
     assert [edge["rising"] for edge in edges] == [True, False] * 3
-    times = [edge["t_node_ns"] for edge in edges]
-    assert times == sorted(times)
-    assert before < times[0]
-    assert times[-1] <= found["read_node_ns"]
-    for rise_ns, fall_ns in zip(times[::2], times[1::2], strict=True):
-        assert fall_ns - rise_ns == pytest.approx(0.2 * NS_PER_S, abs=LATE_NS / 2)
+    bounds = list(itertools.pairwise(settled_ns))
+    assert are_within([edge["t_node_ns"] for edge in edges], bounds)
     assert all(14_000 <= edge["sigma_ns"] < 1_000_000 for edge in edges)
     assert (found["num_overrun"], found["num_unplaced"]) == (0, 0)
     machine.call("gpio_close", name="strobe")
@@ -276,16 +278,17 @@ def test_one_event_stamped_by_both_clocks_is_one_instant_on_the_node_s(machine: 
     """Two pins driven together, as a shared line reaches two nodes: the samples pair."""
     machine.call("gpio_open", name="first", line="1", clock="monotonic")
     machine.call("gpio_open", name="second", line="2", clock="realtime")
+    settled_ns = []
     for _ in range(4):
         for level in (1, 0):
             machine.pin(1, level)
             machine.pin(2, level)
-        time.sleep(0.1)
+            settled_ns.append(machine.settle())
     first = machine.call("gpio_read", name="first", count=4)["edges"]
     second = machine.call("gpio_read", name="second", count=4)["edges"]
-    apart_ns = [b["t_node_ns"] - a["t_node_ns"] for a, b in zip(first, second, strict=True)]
-    assert all(abs(each) < LATE_NS / 3 for each in apart_ns)
-    assert sorted(apart_ns)[1] < 20_000_000
+    first_ns = [edge["t_node_ns"] for edge in first]
+    bounds = list(zip(first_ns, settled_ns[::2], strict=True))
+    assert are_within([edge["t_node_ns"] for edge in second], bounds)
     for name in ("first", "second"):
         machine.call("gpio_close", name=name)
 
@@ -307,8 +310,7 @@ def test_edges_beyond_the_kernel_s_buffer_are_counted_and_the_newest_are_kept(
 ) -> None:
     machine.call("gpio_open", name="strobe", line="1", buffer_events=16)
     for _ in range(40):
-        machine.pulse(1, width_s=0.008)
-        time.sleep(0.008)
+        machine.pulse(1)
     found = machine.call("gpio_read", name="strobe", count=40, timeout_s=1.0)
     assert len(found["edges"]) == 16
     assert found["num_overrun"] == 24
@@ -320,22 +322,30 @@ def test_edges_beyond_the_kernel_s_buffer_are_counted_and_the_newest_are_kept(
 
 
 def test_a_contact_that_bounces_gives_one_edge_at_its_first_touch(machine: Machine) -> None:
-    machine.call("gpio_open", name="button", line="5", edge="both")
-    machine.call("gpio_open", name="calm", line="6", edge="both", debounce_us=400_000)
-    for level in (1, 0, 1, 0, 1):
-        machine.pin(5, level)
-        machine.pin(6, level)
-        time.sleep(0.01)
-    raw = machine.call("gpio_read", name="button", count=5)["edges"]
-    calm = machine.call("gpio_read", name="calm", count=2, timeout_s=3.0)
+    for _ in range(20):  # a bounce that the machine was held up in is none
+        machine.call("gpio_open", name="button", line="5", edge="both")
+        machine.call("gpio_open", name="calm", line="6", edge="both", debounce_us=1_000_000)
+        settled_ns = []
+        for level in (1, 0, 1, 0, 1):
+            machine.pin(5, level)
+            machine.pin(6, level)
+            settled_ns.append(machine.settle())
+        raw = machine.call("gpio_read", name="button", count=5)["edges"]
+        calm = machine.call("gpio_read", name="calm", count=1)
+        more = machine.call("gpio_read", name="calm", count=1, timeout_s=0.5)
+        for name in ("button", "calm"):
+            machine.call("gpio_close", name=name)
+        machine.pin(5, 0)
+        machine.pin(6, 0)
+        machine.settle()
+        if all(b - a < NS_PER_S / 2 for a, b in itertools.pairwise(settled_ns)):
+            break
+    else:
+        pytest.skip(f"this machine is too loaded to emulate a bounce: {settled_ns}")
     (edge,) = calm["edges"]
     assert edge["rising"]
-    assert calm["num_bounces"] == 4
-    assert abs(edge["t_node_ns"] - raw[0]["t_node_ns"]) < LATE_NS / 3
-    for name in ("button", "calm"):
-        machine.call("gpio_close", name=name)
-    machine.pin(5, 0)
-    machine.pin(6, 0)
+    assert (more["edges"], more["num_bounces"]) == ([], 4)
+    assert are_within([edge["t_node_ns"]], [(raw[0]["t_node_ns"], settled_ns[0])])
 
 
 def test_a_step_of_the_system_s_clock_loses_edges_of_that_clock_only(machine: Machine) -> None:

@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 
-from .machine import GuestError, Machine
+from .machine import GuestError, Machine, on_a_calm_machine
 
 pytestmark = pytest.mark.kernel
 
@@ -18,6 +18,7 @@ DRIVER = "/sys/bus/platform/drivers/snd_aloop"
 MS = 1_000_000
 
 
+@on_a_calm_machine
 def test_clicks_are_as_far_apart_as_they_were_played_however_late_blocks_come(
     machine: Machine,
 ) -> None:
@@ -37,6 +38,7 @@ def test_clicks_are_as_far_apart_as_they_were_played_however_late_blocks_come(
     assert told["num_pieces"] == 1
 
 
+@on_a_calm_machine
 def test_blocks_follow_each_other_without_a_gap_and_are_past_when_they_are_read(
     machine: Machine,
 ) -> None:
@@ -52,6 +54,7 @@ def test_blocks_follow_each_other_without_a_gap_and_are_past_when_they_are_read(
         assert length_ns == pytest.approx(block["num"] / 16_000 * 1e9, rel=0.0101)
 
 
+@on_a_calm_machine
 def test_sound_that_nobody_read_in_time_is_lost_once_and_the_next_is_where_it_was(
     machine: Machine,
 ) -> None:
@@ -72,6 +75,7 @@ def test_sound_that_nobody_read_in_time_is_lost_once_and_the_next_is_where_it_wa
 
 
 @pytest.mark.parametrize("device", [MICROPHONE, "plughw:0,0"])
+@on_a_calm_machine
 def test_stamps_are_of_the_clock_that_they_say(machine: Machine, device: str) -> None:
     """The kernel's clock is 100 ms further from the node's each time: sound stays in the past."""
     assert machine.call("run_monotonic_away", milliseconds=100) > 80 * MS
@@ -83,6 +87,7 @@ def test_stamps_are_of_the_clock_that_they_say(machine: Machine, device: str) ->
     assert -5 * MS < min(ages_ns) < 60 * MS
 
 
+@on_a_calm_machine
 def test_a_card_that_programs_share_is_read_too(machine: Machine) -> None:
     """Through `dsnoop`, which loses samples without a word where a machine is as slow as this."""
     opened = machine.call("microphone_open", name="mic", device="default")

@@ -49,7 +49,10 @@ from coeval_edge.sources.v4l2_device import PictureFormat, V4l2Device
 
 MARK = "COEVAL "
 NOBODY = 65534
-LONGEST_HELD_S = 10.0
+LONG_S = 200.0
+"""For what comes, on a machine however loaded."""
+NAP_S = 0.005
+LONGEST_HELD_S = 100.0
 LINE_DISCIPLINE_PPS = 18
 ADJ_MAXERROR, ADJ_STATUS, ADJ_TICK = 0x0004, 0x0010, 0x4000
 TICK_AT = 88
@@ -65,6 +68,8 @@ receivers: dict[str, tuple[int, NmeaReceiver]] = {}
 first_ns: dict[str, int] = {}
 """The node's clock at a receiver's first pulse."""
 ttys: dict[str, tuple[int, int]] = {}
+watches: list[tuple[int, int, int]] = []
+"""Programs that measure how late they wake: their number, the pipes from them and to them."""
 
 QUERY_CONTROL, SET_CONTROL = 0xC0445624, 0xC008561C
 NEXT_CONTROL = 0x80000000
@@ -76,7 +81,7 @@ def pps_open(name: str, path: str, edge: str = "assert") -> dict[str, Any]:
     return {"capabilities": pps[name].device.capabilities}
 
 
-def pps_wait(name: str, count: int = 1, timeout_s: float = 10.0) -> list[dict[str, int]]:
+def pps_wait(name: str, count: int = 1, timeout_s: float = LONG_S) -> list[dict[str, int]]:
     """Raw pulses, each with the node's clock when the program had it."""
 
     def one(pulse: KernelPulse) -> dict[str, int]:
@@ -90,7 +95,7 @@ def pps_wait(name: str, count: int = 1, timeout_s: float = 10.0) -> list[dict[st
     return [one(pps[name].device.wait(timeout_s)) for _ in range(count)]
 
 
-def pps_read(name: str, count: int = 1, timeout_s: float = 10.0) -> list[dict[str, Any] | None]:
+def pps_read(name: str, count: int = 1, timeout_s: float = LONG_S) -> list[dict[str, Any] | None]:
     """Readings as the node takes them; None for a pulse that could not be placed."""
     found: list[dict[str, Any] | None] = []
     for _ in range(count):
@@ -119,7 +124,7 @@ def gnss_open(name: str, path: str) -> None:
 
 def gnss_read(name: str, first_utc_s: int) -> list[dict[str, Any]]:
     """A pulse, then the receiver's sentence about it, and where that places the fix."""
-    reading = pps[name].read(10.0)
+    reading = pps[name].read(LONG_S)
     if reading is None:
         return [{"t_node_ns": None, "t_utc_ns": None, "fixes_ns": []}]
     t_node_ns = reading.judged.t_node_ns
@@ -181,7 +186,7 @@ def gpio_open(name: str, buffer_events: int = 256, **keys: Any) -> None:
     gpio[name] = open_gpio(config, buffer_events=buffer_events)
 
 
-def gpio_read(name: str, count: int, timeout_s: float = 10.0) -> dict[str, Any]:
+def gpio_read(name: str, count: int, timeout_s: float = LONG_S) -> dict[str, Any]:
     """So many edges, or what came until the time is over, and what was counted."""
     source, edges = gpio[name], []
     end_s = time.monotonic() + timeout_s
@@ -249,7 +254,7 @@ def camera_open(name: str, path: str = "/dev/video0", **keys: Any) -> dict[str, 
     }
 
 
-def camera_read(name: str, count: int, timeout_s: float = 200.0) -> dict[str, Any]:
+def camera_read(name: str, count: int, timeout_s: float = LONG_S) -> dict[str, Any]:
     """So many pictures, or what came until the time is over, and what was counted."""
     camera, found = cameras[name][0], []
     end_s = time.monotonic() + timeout_s
@@ -263,7 +268,7 @@ def camera_read(name: str, count: int, timeout_s: float = 200.0) -> dict[str, An
 def camera_frame(name: str) -> dict[str, Any]:
     """One frame's bytes, and its brightness as the node's code finds it there."""
     camera, device = cameras[name]
-    frame = device.read(10.0)
+    frame = device.read(LONG_S)
     assert frame is not None
     plane = camera._reader.grey(frame.data)
     return {
@@ -392,7 +397,7 @@ def hid_create(name: str) -> None:
     hids[name] = HidSensor()
 
 
-def await_path(path: str, timeout_s: float = 20.0) -> None:
+def await_path(path: str, timeout_s: float = LONG_S) -> None:
     """Until drivers have made a file."""
     end_s = time.monotonic() + timeout_s
     while not Path(path).exists():
@@ -424,7 +429,7 @@ def iio_open(name: str, is_polled: bool = False, **keys: Any) -> dict[str, Any]:
     return {"timing": iios[name].timing.describe(), "units": dict(iios[name].units)}
 
 
-def iio_read(name: str, count: int, timeout_s: float = 10.0) -> dict[str, Any]:
+def iio_read(name: str, count: int, timeout_s: float = LONG_S) -> dict[str, Any]:
     """So many rows, or what came until the time is over."""
     times: list[int] = []
     rows: list[list[float]] = []
@@ -438,6 +443,51 @@ def iio_read(name: str, count: int, timeout_s: float = 10.0) -> dict[str, Any]:
 
 def iio_close(name: str) -> None:
     iios.pop(name).close()
+
+
+def watch_lateness() -> None:
+    """Begin to measure how late a program wakes: a loaded host lets the whole machine stand."""
+    reading, writing = os.pipe()
+    ending, asking = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.set_blocking(ending, False)
+        os.close(asking)
+        longest_ns = 0
+        while True:
+            due_ns = time.monotonic_ns() + round(NAP_S * 1e9)
+            time.sleep(NAP_S)
+            longest_ns = max(longest_ns, time.monotonic_ns() - due_ns)
+            try:
+                os.read(ending, 1)
+            except BlockingIOError:
+                continue
+            os.write(writing, longest_ns.to_bytes(8, "little"))
+            os._exit(0)
+    os.close(ending)
+    os.close(writing)
+    watches.append((child, reading, asking))
+
+
+def longest_lateness() -> int:
+    """The latest that a program woke since the measuring began, which this ends, ns."""
+    child, reading, asking = watches.pop()
+    os.write(asking, b".")
+    longest_ns = int.from_bytes(os.read(reading, 8), "little")
+    os.waitpid(child, 0)
+    for end in (reading, asking):
+        os.close(end)
+    return longest_ns
+
+
+def close_all() -> None:
+    """Give back what a test that failed has left open."""
+    for kind, close in (
+        *((receivers, gnss_close), (pps, pps_close), (gpio, gpio_close)),
+        *((cameras, camera_close), (microphones, microphone_close), (iios, iio_close)),
+    ):
+        for name in list(kind):
+            close(name)
 
 
 def clocks() -> dict[str, int]:
@@ -527,7 +577,7 @@ DO: dict[str, Callable[..., Any]] = {
         *(gnss_open, gnss_read, gnss_close),
         *(pps_open, pps_wait, pps_read, pps_listen, pps_state, pps_close, pps_set_mode),
         *(gpio_open, gpio_read, gpio_close, clocks, step_realtime, say_synchronised),
-        run_monotonic_away,
+        *(run_monotonic_away, watch_lateness, longest_lateness, close_all),
         *(camera_open, camera_read, camera_frame, camera_close, doctor, set_control),
         *(
             microphone_open,
