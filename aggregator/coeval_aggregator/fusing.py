@@ -225,7 +225,7 @@ class LiveFusion:
         if len(streams) > MOST_STREAMS:
             return f"fusion: at most {MOST_STREAMS} streams of a session, got {len(streams)}"
         try:
-            self._fusion.require({each.modality: each.encoder_sha256 for each in streams})
+            self._fusion.require({each.modality: original_of(each) for each in streams})
         except EncoderMismatch as exc:
             return str(exc)
         return None
@@ -282,6 +282,11 @@ def clocks_at(streams: Sequence[AlignedStream], tick: int) -> dict[str, int]:
     return {name: int(t_ns) for name, t_ns in read.items() if t_ns is not None}
 
 
+def original_of(stream: AlignedStream) -> str:
+    """Hash of the encoder whose embeddings the network sees: an adapted one's are turned back."""
+    return stream.encoder_sha256 if stream.adapted is None else stream.adapted.from_sha256
+
+
 def hops_of(stream: AlignedStream, first: int, end: int) -> StreamHops:
     """A stream's rows for ticks [first, end) of the network: of each the hops that end with it.
 
@@ -296,10 +301,11 @@ def hops_of(stream: AlignedStream, first: int, end: int) -> StreamHops:
         if last_ns is not None:
             rows[k], covered[k] = stream.ring.rows_until(last_ns, num_hops=TICK_HOPS)
             surprise[k] = stream.ring.surprise_at(last_ns)
+    flat = rows.reshape(-1, EMBEDDING_DIM)
     return StreamHops(
         name=stream.name,
         modality=stream.modality,
-        rows=rows.reshape(-1, EMBEDDING_DIM),
+        rows=flat if stream.adapted is None else stream.adapted.undone(flat),
         covered=covered.reshape(-1),
         surprise=surprise.reshape(-1),
     )

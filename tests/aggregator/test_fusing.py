@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from coeval.adapted import Adapted
 from coeval.alarm_rate import AlarmRate
 from coeval.errors import EncoderMismatch
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
@@ -21,6 +22,7 @@ from coeval.topics import Topics
 from coeval.wire import Block, encode_block
 from coeval_aggregator import fusing
 from coeval_aggregator.aligned import AlignedStream, make_tick
+from coeval_aggregator.clocks import REFERENCE
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.fusing import MOST_STREAMS, LiveFusion
 from coeval_aggregator.fusion import SHIPPED, TICK_NS, Fusion
@@ -223,6 +225,29 @@ def test_encoders_that_fit_again_are_fused_again() -> None:
     scene.describe("mic")
     scene.go_on(for_s=2)
     assert scene.ticks[-1]["fusion"] == "hybrid"
+
+
+def test_an_adapted_encoder_s_rows_are_turned_back_into_what_the_network_knows() -> None:
+    matrix = np.eye(EMBEDDING_DIM) * 2.0
+    adapted = Adapted(from_sha256=SHA256, matrix=matrix)
+    scene = Scene("mic", sha256="bb")
+    scene.describe("mic", encoder={"sha256": "bb", "adapted": adapted.to_json()})
+    scene.go_on(for_s=2)
+    assert scene.ticks[-1]["fusion"] == "hybrid"
+
+
+def test_rows_of_an_adapted_encoder_reach_the_network_as_they_were_before() -> None:
+    ring = Ring(capacity_hops=100)
+    rows = np.random.default_rng(1).normal(size=(100, EMBEDDING_DIM)).astype(np.float32)
+    ring.write(Hops(t0_node_ns=NodeNs(0), rows=rows))
+    stream = AlignedStream(
+        name="cam/mic",
+        modality="audio",
+        ring=ring,
+        clock=REFERENCE,
+        adapted=Adapted(from_sha256=SHA256, matrix=np.eye(EMBEDDING_DIM) * 2.0),
+    )
+    np.testing.assert_allclose(fusing.hops_of(stream, 2, 4).rows, rows[5:15] / 2.0, rtol=1e-5)
 
 
 def test_without_the_network_the_mean_is_told_and_why() -> None:
