@@ -236,7 +236,7 @@ class SessionInputs:
         self._past = np.concatenate([self._past, passed], axis=1)
         # What the others show now or showed before adds up before it is compared: all pairs of
         # streams cost no more than all streams. Who is not there now is no partner.
-        there = both.any(axis=1)[:, None, None]
+        there = np.asarray(both.any(axis=1))[:, None, None]
         others_past = (self._past * there).sum(axis=0) - self._past * there
         others_now = passed.sum(axis=0) - passed
         # Of each stream against all others together: lags 0…L and 0…−L, then −L…L.
