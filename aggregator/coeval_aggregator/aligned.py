@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coeval.adapted import Adapted
 from coeval.samples import FloatArray, Modality
 from coeval.time import NS_PER_S, RefNs
 from coeval_aggregator.clocks import NodeClock
@@ -35,6 +36,8 @@ class AlignedStream:
     """Whether its node sends nothing of it because it carries nothing: nobody waits for it."""
     encoder_sha256: str = ""
     """Hash of the encoder that made its rows."""
+    adapted: Adapted | None = None
+    """What that encoder was made from by adapting it to the session; None: it was not."""
     irrelevant: str | None = None
     """Why it carries nothing, as its node says; None: it carries something."""
     looks_like: Modality | None = None

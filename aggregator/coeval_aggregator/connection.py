@@ -8,6 +8,7 @@ delivers again on the next connection. Where too much waits, a message is let go
 import logging
 import os
 import queue
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -27,8 +28,9 @@ from coeval_aggregator.store.records import Ack
 logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 15
-QUEUE_LENGTH = 20_000
-"""Messages that wait for the loop; beyond it the newest are let go: the broker keeps them."""
+QUEUE_LENGTH = 65_535
+"""Messages that wait for the loop; beyond it the newest are let go: the broker keeps them. As many
+as MQTT has numbers for: a broker cannot have more of them under way."""
 FAREWELL_S = 3.0
 REQUEST = f"/time/{AGGREGATOR}/request"
 """How the topics end at which nodes ask for the time."""
@@ -73,6 +75,9 @@ class Connection:
         """Messages that found the queue full."""
         self._address, self._prefix, self._session, self._will = address, prefix, session, will
         self._connection = 0
+        self._acknowledging = threading.Lock()
+        """Held while an acknowledgement's connection is looked at and it is queued, and while the
+        connection ends: on the next one its number is another message's."""
         self._client = self._make_client()
 
     def start(self) -> None:
@@ -85,6 +90,7 @@ class Connection:
         self._client.on_disconnect = None  # it is no news
         self._client.disconnect()
         self._client.loop_stop()
+        self._end_connection()
         self._client = self._make_client()  # one that starts again leaks its sockets
         self.start()
 
@@ -110,7 +116,8 @@ class Connection:
 
         Any thread may call this.
         """
-        self._client.acknowledge(ack.mid for ack in acks if ack.connection == self._connection)
+        with self._acknowledging:
+            self._client.acknowledge(ack.mid for ack in acks if ack.connection == self._connection)
 
     def _make_client(self) -> ReceivingClient:
         # The broker keeps the subscriptions of this client id, and what it misses.
@@ -136,7 +143,7 @@ class Connection:
             if reason.is_failure:
                 self.events.put(Event(kind="refused", reason=str(reason)))
                 return
-            self._connection += 1
+            self._end_connection()
             if flags.session_present:
                 self._forget_what_comes_again()
             client.subscribe(wanted)
@@ -154,6 +161,7 @@ class Connection:
             send_at_once(connection)
 
         def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
+            self._end_connection()
             self.events.put(Event(kind="lost", reason=str(reason)))
 
         def on_connect_fail(_c: mqtt.Client, _u: Any) -> None:
@@ -204,6 +212,11 @@ class Connection:
             t3_ns=time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW),
         )
         client.publish(topics.time_reply(request.asker), encode_reply(reply), qos=1)
+
+    def _end_connection(self) -> None:
+        """From now on what was received before cannot be acknowledged any more."""
+        with self._acknowledging:
+            self._connection += 1
 
     def _forget_what_comes_again(self) -> None:
         """Drop what waits and was not acknowledged: the broker, which knows us, sends it anew.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coeval.adapted import Adapted
 from coeval.errors import BadBlock
 from coeval.samples import MODALITIES, Modality
 
@@ -42,6 +43,8 @@ class Descriptor:
     """Name of the encoders that it was trained with; empty: the node does not say."""
     first_seq: int = 0
     """Number of the first block of this run that is this encoder's."""
+    adapted: Adapted | None = None
+    """What the encoder was made from by adapting it to the session; None: it was not."""
     relevance: StreamRelevance | None = None
     """Whether the node found anything in it; None: it said nothing of that."""
 
@@ -109,6 +112,7 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
         boot_id=parse_boot(value.get("boot"), where=where),
         encoder_set=encoder_set,
         first_seq=first_seq,
+        adapted=Adapted.from_json(encoder.get("adapted")),
         relevance=parse_relevance(value.get("relevance")),
     )
 

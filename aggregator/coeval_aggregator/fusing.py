@@ -6,6 +6,7 @@ rates were counted (`coeval.alarm_rate`): it ends after QUIET_S in which nothing
 """
 
 import base64
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -37,6 +38,10 @@ MOST_STREAMS = 128
 LONGEST_GAP_TICKS = 60 * NS_PER_S // TICK_NS
 """After a longer leap nothing of what was usual is known to hold: everything begins anew."""
 
+MOVED_NS = 3 * HOP_NS // 2
+"""A clock that is found to be off by more was stated wrongly before, or jumped: its rows go on
+elsewhere on the timeline, which is no anomaly of what they show."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnomalyChange:
@@ -66,6 +71,16 @@ def load_shipped() -> Fusion:
         EncoderMismatch: it is not there, or cannot be run.
     """
     return Fusion.load()
+
+
+def load_early(mode: Literal[Mode, "mean"]) -> None:
+    """Load the network that ships before anything is served: it takes a quarter of a second.
+
+    Where it cannot be loaded, every session says so by itself.
+    """
+    if mode != "mean":
+        with contextlib.suppress(EncoderMismatch):
+            load_shipped()
 
 
 class AlarmWatch:
@@ -150,6 +165,8 @@ class LiveFusion:
         self._track: FusionTrack | None = None
         self._next: int | None = None
         """Index of the network's next tick: ticks since the timeline's zero."""
+        self._clock_ns: dict[str, int] = {}
+        """What each stream's clock was taken to read when that tick begins."""
         self._last = FusedTick(vector=None, anomaly=None, is_alarm=False, suspect=None)
         self._watch = AlarmWatch(per_day=per_day)
         self._changes: list[AnomalyChange] = []
@@ -159,6 +176,7 @@ class LiveFusion:
         if (ended := self._watch.end()) is not None:
             self._changes.append(ended)
         self._track = self._next = None
+        self._clock_ns = {}
         self._last = FusedTick(vector=None, anomaly=None, is_alarm=False, suspect=None)
 
     def fuse(
@@ -207,7 +225,7 @@ class LiveFusion:
         if len(streams) > MOST_STREAMS:
             return f"fusion: at most {MOST_STREAMS} streams of a session, got {len(streams)}"
         try:
-            self._fusion.require({each.modality: each.encoder_sha256 for each in streams})
+            self._fusion.require({each.modality: original_of(each) for each in streams})
         except EncoderMismatch as exc:
             return str(exc)
         return None
@@ -228,7 +246,10 @@ class LiveFusion:
         if end > first:
             if self._track is None:
                 self._track = FusionTrack(fusion, per_day=self._per_day)
-            fused = self._track.push([hops_of(each, first, end) for each in streams])
+            fused = self._track.push(
+                [hops_of(each, first, end) for each in streams], moved=self._moved(streams, first)
+            )
+            self._clock_ns = clocks_at(streams, end)
             kinds = {each.name: each.modality for each in streams}
             for index, each in enumerate(fused, first):
                 change = self._watch.note(
@@ -245,6 +266,26 @@ class LiveFusion:
             each, is_open = found.get(t_ns // TICK_NS, (self._last, self._watch.is_open))
             put(tick, each, mode=self._mode, is_alarm=is_open)
 
+    def _moved(self, streams: Sequence[AlignedStream], first: int) -> list[str]:
+        """Streams whose clock is no longer taken to read what it was when the ticks ended."""
+        now = clocks_at(streams, first)
+        return [
+            name
+            for name, was_ns in self._clock_ns.items()
+            if name in now and abs(now[name] - was_ns) > MOVED_NS
+        ]
+
+
+def clocks_at(streams: Sequence[AlignedStream], tick: int) -> dict[str, int]:
+    """What the streams' clocks are taken to read when a tick begins; unknown ones are left out."""
+    read = {each.name: each.clock.to_node(RefNs(tick * TICK_NS)) for each in streams}
+    return {name: int(t_ns) for name, t_ns in read.items() if t_ns is not None}
+
+
+def original_of(stream: AlignedStream) -> str:
+    """Hash of the encoder whose embeddings the network sees: an adapted one's are turned back."""
+    return stream.encoder_sha256 if stream.adapted is None else stream.adapted.from_sha256
+
 
 def hops_of(stream: AlignedStream, first: int, end: int) -> StreamHops:
     """A stream's rows for ticks [first, end) of the network: of each the hops that end with it.
@@ -260,10 +301,11 @@ def hops_of(stream: AlignedStream, first: int, end: int) -> StreamHops:
         if last_ns is not None:
             rows[k], covered[k] = stream.ring.rows_until(last_ns, num_hops=TICK_HOPS)
             surprise[k] = stream.ring.surprise_at(last_ns)
+    flat = rows.reshape(-1, EMBEDDING_DIM)
     return StreamHops(
         name=stream.name,
         modality=stream.modality,
-        rows=rows.reshape(-1, EMBEDDING_DIM),
+        rows=flat if stream.adapted is None else stream.adapted.undone(flat),
         covered=covered.reshape(-1),
         surprise=surprise.reshape(-1),
     )

@@ -6,7 +6,7 @@ are refused by name. Scores become alarms through the rate at which calm materia
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -31,7 +31,7 @@ WARM_HOPS = 200
 """A stream is judged after as many hops (10 s): before, nothing is usual for it."""
 ALARMS_PER_DAY = 1.0
 """False alarms a day and session that an alarm accepts, unless told otherwise."""
-SPEC = "coeval-fusion/1"
+SPEC = "coeval-fusion/2"
 SHIPPED = Path(str(files("coeval_aggregator").joinpath("models", "fusion.onnx")))
 """The fusion network that ships with this package."""
 
@@ -73,7 +73,7 @@ class FusedTick:
     """One fused moment."""
 
     vector: FloatArray | None
-    """Shape (32,); None: no stream is there."""
+    """Shape (64,), early fusion's half and late fusion's; None: no stream is there."""
     anomaly: float | None
     """How rare this is, as log10 of the days between such false alarms of a calm session: 0 is once
     a day, 1 once in ten days, −3 is nothing; None: no stream can be judged yet."""
@@ -233,10 +233,8 @@ class Fusion:
         present = inputs.covered[:, :, -1]
         fed = {name: getattr(inputs, name) for name in TickInputs.__slots__}
         fed |= {"modality": np.repeat(kinds[None], n, axis=0), "present": present}
-        vectors, scores, errors, gate = self._session.run(
-            ["vectors", "scores", "errors", "gate"], fed
-        )
-        return RawTicks(vectors=vectors, scores=scores, errors=errors, gate=gate, present=present)
+        vectors, scores, errors = self._session.run(["vectors", "scores", "errors"], fed)
+        return RawTicks(vectors=vectors, scores=scores, errors=errors, present=present)
 
     def fuse(
         self, streams: Sequence[StreamHops], *, ticks: int = 1, per_day: float = ALARMS_PER_DAY
@@ -256,13 +254,11 @@ class RawTicks:
     """What the network answers, for all modes."""
 
     vectors: FloatArray
-    """Shape (N, 3, 32), in the order of MODES."""
+    """Shape (N, 3, 64), in the order of MODES."""
     scores: FloatArray
     """Shape (N, 3, S)."""
     errors: FloatArray
     """Shape (N, S, 2): of itself, of what the others tell."""
-    gate: FloatArray
-    """Share of early fusion in the hybrid vector, shape (N,)."""
     present: FloatArray
     """1 where a stream is there at the tick, shape (N, S)."""
 
@@ -283,19 +279,25 @@ class FusionTrack:
         self._hops: dict[str, int] = {}
         self._inputs = SessionInputs(0)
 
-    def push(self, streams: Sequence[StreamHops]) -> list[FusedTick]:
+    def push(
+        self, streams: Sequence[StreamHops], *, moved: Collection[str] = ()
+    ) -> list[FusedTick]:
         """The ticks of the streams' next hops; a stream that is missing is forgotten.
 
-        A stream that is there but has nothing to show comes with `covered` 0 and is remembered.
+        Args:
+            streams: all of them; one that is there but has nothing to show comes with `covered` 0
+                and is remembered.
+            moved: streams that were put elsewhere on the timeline: nothing that was known of them
+                holds, and they are judged again after WARM_HOPS.
         """
         if not streams:
             self._names, self._hops, self._inputs = [], {}, SessionInputs(0)
             return []
         names = [stream.name for stream in streams]
-        if names != self._names:
-            before = {name: k for k, name in enumerate(self._names)}
+        if names != self._names or moved:
+            before = {name: k for k, name in enumerate(self._names) if name not in moved}
             self._inputs = self._inputs.rearranged([before.get(name) for name in names])
-            self._hops = {name: self._hops.get(name, 0) for name in names}
+            self._hops = {name: self._hops.get(name, 0) if name in before else 0 for name in names}
             self._names = names
         inputs = self._inputs.push(
             np.stack([stream.rows for stream in streams]),
@@ -303,7 +305,7 @@ class FusionTrack:
         )
         raw = self._fusion.run(inputs, [stream.modality for stream in streams])
         covered = np.stack([stream.covered for stream in streams])
-        ends = np.arange(1, len(raw.gate) + 1) * TICK_HOPS
+        ends = np.arange(1, len(raw.vectors) + 1) * TICK_HOPS
         seen = np.cumsum(covered, axis=1)[:, ends - 1]
         seen += np.array([self._hops[name] for name in names])[:, None]
         for name, count in zip(names, seen[:, -1], strict=True):

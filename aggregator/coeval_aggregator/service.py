@@ -22,6 +22,7 @@ from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.connection import QUEUE_LENGTH, Connection, Event
 from coeval_aggregator.estimating import Estimating
+from coeval_aggregator.fusing import load_early
 from coeval_aggregator.home_assistant_link import HomeAssistantLink
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.session import Session
@@ -110,6 +111,7 @@ class Aggregator:
             StoreUnusable: the store has a newer schema, or is none.
         """
         logger.info("aggregator session=%s broker=%s", self.config.session, self._address)
+        load_early(self.config.fusion)
         if self.store is not None:
             self.store.start()
         self._connection.start()

@@ -443,6 +443,7 @@ class Session:
                 clock=self.clocks[node],
                 is_left_out=record.is_left_out,
                 encoder_sha256=descriptor.encoder_sha256,
+                adapted=descriptor.adapted,
                 irrelevant=irrelevance_of(record),
                 looks_like=None if record.looks_like is None else record.looks_like.modality,
             )

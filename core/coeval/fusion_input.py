@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coeval.hops import EMBEDDING_DIM
 from coeval.samples import FloatArray
@@ -26,8 +27,15 @@ LONGEST_LAG_HOPS = 100
 """How far apart moments are compared (5 s)."""
 NEAR_HOPS, FAR_HOPS = 1, 6
 """Lags up to the first count as the same moment, from the second on (0.3 s) as another."""
-MEMORIES_TICKS = (8, 32, 120)
-"""Memories of the comparison: 2, 8 and 30 s."""
+WINDOWS_TICKS = (4, 8, 16, 32, 64)
+"""Windows of the comparison: 1 to 16 s, each forgetting at once what is older, so that a fault is
+not outweighed by the calm before it."""
+USUAL_TICKS, LONG_TICKS = 120, 400
+"""Memories of how much two streams usually agree: 30 and 100 s."""
+PRIOR_TICKS = 20
+"""So many ticks in which nothing agreed are taken to come before a session."""
+MOST_ACTIVE = 4.0
+"""A moment counts as no more than so many times the usual one."""
 HISTORY_HOPS = 800
 """Memory of what is usual for a stream (40 s)."""
 LEAST_STIR = 1e-6
@@ -36,11 +44,12 @@ steps of a live stream (about 5e-3)."""
 
 HISTORY_DIM = 2 * EMBEDDING_DIM + 3
 """Usual embedding, its spread, usual stir and its spread, how much of the memory is filled."""
-MOST_NATS = 60.0
+MOST_NATS = 100.0
 """What a sequential test adds up to at most, so that it comes back when all is well again."""
-JOINT_DIM = 4 * len(MEMORIES_TICKS) + 3
-"""Of each memory: the same moment, any other, their difference, and how much happened; then the
-tests for a stream that moved and for one that is unrelated, and what is usually told a tick."""
+JOINT_DIM = 4 * len(WINDOWS_TICKS) + 6
+"""Of each window: the same moment, any other, their difference, and what was to be expected; then
+what is usually told, lately and for long, how much happens, now and usually, and the tests for a
+stream that moved and for one that is unrelated."""
 
 
 STATE_BY_STREAM = (
@@ -55,11 +64,17 @@ STATE_BY_STREAM = (
     "_slow",
     "_past",
     "_told",
+    "_sums",
+    "_expected",
+    "_happened",
     "_energy",
-    "_near",
+    "_long",
     "_moved",
+    "_offset",
     "_apart",
 )
+STATE_BY_PAIR = ("_near", "_together")
+"""Of every two streams: how much they usually agree, and for how many ticks that was seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +119,23 @@ class SessionInputs:
         self._seen = np.zeros(S, np.float32)
         self._slow = np.zeros((S, E), np.float32)
         self._past = np.zeros((S, LONGEST_LAG_HOPS, E), np.float32)
-        M = len(MEMORIES_TICKS)
-        self._told = np.zeros((S, M, 2 * LONGEST_LAG_HOPS + 1), np.float32)
-        self._energy = np.zeros((S, M), np.float32)
-        self._near = np.zeros((S, 2 * NEAR_HOPS + 1), np.float32)
-        self._moved = np.zeros((S, 2 * LONGEST_LAG_HOPS + 1), np.float32)
+        L, W, H = 2 * LONGEST_LAG_HOPS + 1, len(WINDOWS_TICKS), WINDOWS_TICKS[-1]
+        self._tick = 0
+        """Where in `_told` the next tick goes."""
+        self._told = np.zeros((S, H, L), np.float32)
+        """Nats of the last ticks by lag, one after the other, round and round."""
+        self._sums = np.zeros((S, W, L))
+        """Of `_told` over each window; float64, since what is added is taken away again."""
+        self._expected = np.zeros((S, H), np.float32)
+        self._happened = np.zeros((S, H), np.float32)
+        """Energy of the last ticks, kept as `_told` is."""
+        self._energy = np.zeros(S, np.float32)
+        self._long = np.zeros(S, np.float32)
+        self._near = np.zeros((S, S, 2 * NEAR_HOPS + 1), np.float32)
+        self._together = np.zeros((S, S), np.float32)
+        self._moved = np.zeros((S, L), np.float32)
+        self._offset = np.zeros((S, L), np.float32)
+        """How much more than the same moment each other one is usually told."""
         self._apart = np.zeros(S, np.float32)
 
     def rearranged(self, order: Sequence[int | None]) -> "SessionInputs":
@@ -122,6 +149,9 @@ class SessionInputs:
         was = np.array([old for old in order if old is not None], np.int64)
         for name in STATE_BY_STREAM:
             getattr(made, name)[new] = getattr(self, name)[was]
+        for name in STATE_BY_PAIR:
+            getattr(made, name)[np.ix_(new, new)] = getattr(self, name)[np.ix_(was, was)]
+        made._tick = self._tick
         return made
 
     def push(self, rows: FloatArray, covered: FloatArray) -> TickInputs:
@@ -161,8 +191,11 @@ class SessionInputs:
         self._recent = np.concatenate([self._recent[:, TICK_HOPS:], rows], axis=1)
         self._covered = np.concatenate([self._covered[:, TICK_HOPS:], covered], axis=1)
         self._stir = np.concatenate([self._stir[:, TICK_HOPS:], usual], axis=1)
-        self._compare(passed)
-        return self._recent, self._covered, self._stir, self._history(), self._agreement()
+        is_there: NDArray[np.bool_] = np.asarray(covered.any(axis=1))
+        both = is_there[:, None] & is_there[None] & ~np.eye(self.num_streams, dtype=np.bool_)
+        told, near = self._compare(passed, both)
+        joint = self._agreement(told, near, passed, both, is_there)
+        return self._recent, self._covered, self._stir, self._history(), joint
 
     def _note(self, row: FloatArray, covered: FloatArray) -> FloatArray:
         """Take one hop into the usual; returns it less its slow mean, zero where nothing is."""
@@ -191,47 +224,114 @@ class SessionInputs:
         rest = np.stack([self._stir_mean, stir_spread, filled], axis=1)
         return np.concatenate([self._mean, spread, rest], axis=1).astype(np.float32)
 
-    def _compare(self, passed: FloatArray) -> None:
-        """Correlate the new hops with the last seconds of every stream, lag by lag."""
+    def _compare(
+        self, passed: FloatArray, both: NDArray[np.bool_]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Correlate the new hops with the last seconds of every stream that is there, lag by lag.
+
+        Returns:
+            Nats of each stream against all others together by lag, shape (S, L), and of every two
+            streams at the lags that count as the same moment, shape (S, S, 2·NEAR_HOPS + 1).
+        """
         self._past = np.concatenate([self._past, passed], axis=1)
         # What the others show now or showed before adds up before it is compared: all pairs of
-        # streams cost no more than all streams.
-        others_past = self._past.sum(axis=0) - self._past
+        # streams cost no more than all streams. Who is not there now is no partner.
+        there = np.asarray(both.any(axis=1))[:, None, None]
+        others_past = (self._past * there).sum(axis=0) - self._past * there
         others_now = passed.sum(axis=0) - passed
         # Of each stream against all others together: lags 0…L and 0…−L, then −L…L.
         later, earlier = products(passed, others_past), products(others_now, self._past)
-        told = np.concatenate([earlier[:, :0:-1], later], axis=1)
-        self._follow(told)
-        keep = (1.0 - 1.0 / np.array(MEMORIES_TICKS)).astype(np.float32)
-        self._told = self._told * keep[:, None] + told[:, None]
-        energy = np.square(passed).sum(axis=(1, 2))
-        self._energy = self._energy * keep + energy[:, None]
+        told = np.concatenate([earlier[:, :0:-1], later], axis=1) * there[:, 0]
+        by_pair = [self._past_by(lag) for lag in range(NEAR_HOPS + 1)]
+        now = passed.reshape(self.num_streams, -1)
+        after = [now @ past.T for past in by_pair]
+        near = np.stack([*(x.T for x in after[:0:-1]), *after], axis=-1) * both[..., None]
         self._past = self._past[:, -LONGEST_LAG_HOPS:]
+        return told, near
 
-    def _follow(self, told: FloatArray) -> None:
+    def _past_by(self, lag: int) -> FloatArray:
+        """What was shown some hops before the last tick's, shape (S, TICK_HOPS·E)."""
+        end = self._past.shape[1] - lag
+        return self._past[:, end - TICK_HOPS : end].reshape(self.num_streams, -1)
+
+    def _agreement(
+        self,
+        told: FloatArray,
+        near: FloatArray,
+        passed: FloatArray,
+        both: NDArray[np.bool_],
+        is_there: NDArray[np.bool_],
+    ) -> FloatArray:
+        """What the correlations and the tests say, shape (S, JOINT_DIM).
+
+        What is to be expected of a stream is what those that are there usually tell of it, the more
+        the more it shows: who is gone, or quiet, is no evidence.
+        """
+        usual_by_lag = (self._near * both[..., None]).sum(axis=1)
+        at = usual_by_lag.argmax(axis=1)[:, None]
+        usual = np.maximum(np.take_along_axis(usual_by_lag, at, axis=1)[:, 0], 0.0)
+        here = np.take_along_axis(near.sum(axis=1), at, axis=1)[:, 0]
+        happened = np.square(passed).sum(axis=(1, 2))
+        active = np.minimum(happened / np.maximum(self._energy, 1e-3), MOST_ACTIVE)
+        expected = usual * active * is_there
+        self._test(told, here, usual, expected)
+        self._slide(told, expected, happened)
+        joint = self._windows(usual)
+        self._together += both
+        gain = both / np.minimum(self._together + PRIOR_TICKS, USUAL_TICKS)
+        self._near += gain[..., None] * (near - self._near)
+        seen = self._seen / TICK_HOPS + PRIOR_TICKS
+        self._long += is_there / np.minimum(seen, LONG_TICKS) * (here - self._long)
+        self._energy += is_there / np.minimum(seen, USUAL_TICKS) * (happened - self._energy)
+        return joint
+
+    def _test(
+        self, told: FloatArray, here: FloatArray, usual: FloatArray, expected: FloatArray
+    ) -> None:
         """Sequential tests of every stream against all others: moved in time, or unrelated.
 
         Page's CUSUM (1954) of log-likelihood ratios: it forgets what spoke for calm and keeps what
         has spoken against it since, so that weak evidence adds up for as long as it takes. What
-        the streams usually tell a tick sets its drift.
+        is to be expected sets its drift; a lag that was always told more (the stream is late by
+        its nature) must be told more than it was.
         """
         L = LONGEST_LAG_HOPS
-        near = slice(L - NEAR_HOPS, L + NEAR_HOPS + 1)
-        self._near += (told[:, near] - self._near) / MEMORIES_TICKS[-1]
-        here = np.take_along_axis(told[:, near], self._near.argmax(axis=1)[:, None], axis=1)
-        usual = np.maximum(self._near.max(axis=1, keepdims=True), 0.0)
-        moved = self._moved + told - here - 0.25 * usual
+        more = told - here[:, None]
+        drift = np.maximum(0.25 * expected[:, None], 0.5 * (self._offset + usual[:, None]))
+        moved = self._moved + more - drift
         moved[:, L - FAR_HOPS + 1 : L + FAR_HOPS] = 0.0
         self._moved = np.clip(moved, 0.0, MOST_NATS)
-        self._apart = np.clip(self._apart + 0.5 * usual[:, 0] - here[:, 0], 0.0, MOST_NATS)
+        self._apart = np.clip(self._apart + 0.5 * expected - here, 0.0, MOST_NATS)
+        seen = np.minimum(self._seen / TICK_HOPS + 2 * PRIOR_TICKS, 2 * USUAL_TICKS)[:, None]
+        self._offset += (more - self._offset) / seen
 
-    def _agreement(self) -> FloatArray:
-        """What the correlations and the tests say, shape (S, JOINT_DIM)."""
-        said = evidence(self._told)
-        said = np.concatenate([said, np.arcsinh(self._energy)[..., None]], axis=-1)
-        tests = np.stack([self._moved.max(axis=1), self._apart, self._near.max(axis=1)], axis=1)
-        joint = np.concatenate([said.reshape(self.num_streams, -1), np.arcsinh(tests)], axis=1)
-        return joint.astype(np.float32)
+    def _slide(self, told: FloatArray, expected: FloatArray, happened: FloatArray) -> None:
+        """Move every window on by a tick."""
+        kept = WINDOWS_TICKS[-1]
+        for w, window in enumerate(WINDOWS_TICKS):
+            self._sums[:, w] += told - self._told[:, (self._tick - window) % kept]
+        slot = self._tick % kept
+        self._told[:, slot], self._expected[:, slot] = told, expected
+        self._happened[:, slot] = happened
+        self._tick = (self._tick + 1) % kept
+
+    def _windows(self, usual: FloatArray) -> FloatArray:
+        """What the windows and the tests say, compressed by arcsinh, shape (S, JOINT_DIM)."""
+        ages = (self._tick - 1 - np.arange(WINDOWS_TICKS[-1])) % WINDOWS_TICKS[-1]
+        inside = (ages < np.array(WINDOWS_TICKS)[:, None]).astype(np.float32)
+        said = [*evidence(self._sums), self._expected @ inside.T]
+        second = WINDOWS_TICKS[1]
+        rest = [
+            second * usual,
+            second * self._long,
+            self._happened @ inside[1],
+            second * self._energy,
+            self._apart,
+            self._moved.max(axis=1),
+        ]
+        joint = np.concatenate([*said, np.stack(rest, axis=1)], axis=1)
+        compressed: FloatArray = np.arcsinh(joint).astype(np.float32)
+        return compressed
 
 
 def products(now: FloatArray, past: FloatArray) -> FloatArray:
@@ -252,14 +352,14 @@ def products(now: FloatArray, past: FloatArray) -> FloatArray:
     return found
 
 
-def evidence(told: FloatArray) -> FloatArray:
-    """What correlations say of the moment, shape (…, 3), compressed by arcsinh.
+def evidence(told: NDArray[np.floating]) -> list[NDArray[np.floating]]:
+    """What correlations say of the moment: three arrays of shape (…).
 
     Args:
         told: nats of lags −LONGEST_LAG_HOPS…LONGEST_LAG_HOPS, shape (…, L).
 
     Returns:
-        The same moment, the sum of all others (log-sum-exp), and their difference.
+        The same moment, any other (log-mean-exp of them), and their difference.
     """
     middle = LONGEST_LAG_HOPS
     near = told[..., middle - NEAR_HOPS : middle + NEAR_HOPS + 1].max(axis=-1)
@@ -267,6 +367,5 @@ def evidence(told: FloatArray) -> FloatArray:
         [told[..., : middle - FAR_HOPS + 1], told[..., middle + FAR_HOPS :]], axis=-1
     )
     top = others.max(axis=-1)
-    far = top + np.log(np.exp(others - top[..., None]).sum(axis=-1))
-    found: FloatArray = np.arcsinh(np.stack([near, far, near - far], axis=-1))
-    return found
+    far = top + np.log(np.exp(others - top[..., None]).mean(axis=-1))
+    return [near, far, near - far]

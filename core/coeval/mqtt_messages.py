@@ -158,7 +158,20 @@ DESCRIPTOR = record(
     modality=MODALITY,
     hop_ns=NANOSECONDS,
     dim=COUNT,
-    encoder=record(id=TEXT, sha256=HASH, set=ENCODER_SET, from_seq=COUNT),
+    encoder=record(
+        id=TEXT,
+        sha256=HASH,
+        set=ENCODER_SET,
+        from_seq=COUNT,
+        optional={
+            "adapted": or_null(
+                record(
+                    from_sha256=HASH,
+                    matrix=says(TEXT, "base64 of little-endian float32, 16 × 16: e' = M·e"),
+                )
+            )
+        },
+    ),
     features=record(version=COUNT, dim=COUNT, sha256=TEXT),
     preprocessing=record(steps=array(TEXT), warm_up_s=WIDTH),
     units={"oneOf": [TEXT, table(TEXT), {"type": "null"}]},

@@ -5,6 +5,7 @@ one that answers something else here, is refused by name.
 """
 
 import hashlib
+import json
 import logging
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Self
 import numpy as np
 import onnxruntime
 
+from coeval.adapted import Adapted
 from coeval.errors import EncoderMismatch
 from coeval.features import feature_spec
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
@@ -37,6 +39,8 @@ CONTEXT_HOPS = 64
 NEW_HOPS = 64
 """Rows answered for in one run of the network."""
 WINDOW_HOPS = CONTEXT_HOPS + NEW_HOPS
+ADAPTED_BY = "adapted_by"
+"""Of an adapted encoder's metadata: which file it was made from, and by which matrix."""
 WINDOWS_AT_ONCE = 16
 """Windows in one run of the network: bounds the memory that a long stream takes."""
 
@@ -59,11 +63,14 @@ class Encoder:
         modality: Modality,
         sha256: str,
         encoder_set: str,
+        adapted: Adapted | None = None,
     ):
         self.modality = modality
         self.sha256 = sha256
         self.encoder_set = encoder_set
         """Names the encoders that were trained together: only theirs can be compared."""
+        self.adapted = adapted
+        """What it was made from by adapting it to a session; None: it was not."""
         self.provider = chosen.provider
         """What runs it, by onnxruntime's name."""
         self.passed_over = chosen.passed_over
@@ -129,7 +136,10 @@ class Encoder:
             "; ".join(chosen.passed_over) or "none",
         )
         encoder_set = told.get("encoder_set", "")
-        return cls(chosen, modality=modality, sha256=sha256, encoder_set=encoder_set)
+        adapted = Adapted.from_json(json.loads(told.get(ADAPTED_BY, "null")))
+        return cls(
+            chosen, modality=modality, sha256=sha256, encoder_set=encoder_set, adapted=adapted
+        )
 
     def continue_from(self, other: "Encoder") -> None:
         """Go on where another encoder of the stream stopped: features are the same for all."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coeval import __version__
+from coeval.adapted import Adapted
 from coeval.broker_address import BrokerAddress
 from coeval.errors import CoevalError
 from coeval.evidence_wire import TimeSample, batches, encode_evidence
@@ -63,6 +64,10 @@ class NamedEncoder(HopEncoder, Protocol):
     @property
     def encoder_set(self) -> str:
         """Name of the encoders that it was trained with."""
+
+    @property
+    def adapted(self) -> Adapted | None:
+        """What it was made from by adapting it to a session; None: it was not."""
 
 
 LoadEncoder = Callable[[Modality, Path | None], NamedEncoder]
@@ -120,6 +125,7 @@ def encoder_facts(
         "sha256": encoder.sha256,
         "set": encoder.encoder_set,
         "from_seq": first_seq,
+        "adapted": None if encoder.adapted is None else encoder.adapted.to_json(),
     }
 
 

@@ -11,17 +11,22 @@ import jsonschema
 import numpy as np
 import pytest
 
+from coeval.adapted import Adapted
 from coeval.alarm_rate import AlarmRate
 from coeval.errors import EncoderMismatch
-from coeval.hops import EMBEDDING_DIM, HOP_NS
+from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.mqtt_messages import MESSAGES
 from coeval.samples import MODALITIES, FloatArray
-from coeval.time import NodeNs
+from coeval.time import NodeNs, RefNs
 from coeval.topics import Topics
 from coeval.wire import Block, encode_block
+from coeval_aggregator import fusing
+from coeval_aggregator.aligned import AlignedStream, make_tick
+from coeval_aggregator.clocks import REFERENCE
 from coeval_aggregator.config import AggregatorConfig
-from coeval_aggregator.fusing import MOST_STREAMS
-from coeval_aggregator.fusion import SHIPPED, Fusion
+from coeval_aggregator.fusing import MOST_STREAMS, LiveFusion
+from coeval_aggregator.fusion import SHIPPED, TICK_NS, Fusion
+from coeval_aggregator.ring import Ring
 from coeval_aggregator.session import Session
 from coeval_aggregator.store.records import EventRecord, TickRecord
 
@@ -38,7 +43,7 @@ class FrozenFinder:
         steps = np.abs(np.diff(fed["recent"][:, :, -20:], axis=2)).sum(axis=(2, 3))
         n, s = steps.shape
         scores = np.where(steps == 0, 10.0, -10.0)[:, None].repeat(3, axis=1)
-        return [np.ones((n, 3, 32), np.float32), scores, np.zeros((n, s, 2)), np.zeros(n)]
+        return [np.ones((n, 3, 64), np.float32), scores, np.zeros((n, s, 2))]
 
 
 def frozen_finder() -> Fusion:
@@ -121,7 +126,7 @@ def test_a_calm_session_is_fused_and_raises_nothing() -> None:
     scene.go_on(for_s=20)
     last = scene.ticks[-1]
     assert (last["fusion"], last["fusion_why"], last["alarm"]) == ("hybrid", None, False)
-    assert len(base64.b64decode(last["fused"])) == 2 * 32
+    assert len(base64.b64decode(last["fused"])) == 2 * 64
     assert last["anomaly"] < 0
     assert last["streams"]["cam/mic"]["anomaly"] < 0
     assert scene.anomalies == []
@@ -222,6 +227,29 @@ def test_encoders_that_fit_again_are_fused_again() -> None:
     assert scene.ticks[-1]["fusion"] == "hybrid"
 
 
+def test_an_adapted_encoder_s_rows_are_turned_back_into_what_the_network_knows() -> None:
+    matrix = np.eye(EMBEDDING_DIM) * 2.0
+    adapted = Adapted(from_sha256=SHA256, matrix=matrix)
+    scene = Scene("mic", sha256="bb")
+    scene.describe("mic", encoder={"sha256": "bb", "adapted": adapted.to_json()})
+    scene.go_on(for_s=2)
+    assert scene.ticks[-1]["fusion"] == "hybrid"
+
+
+def test_rows_of_an_adapted_encoder_reach_the_network_as_they_were_before() -> None:
+    ring = Ring(capacity_hops=100)
+    rows = np.random.default_rng(1).normal(size=(100, EMBEDDING_DIM)).astype(np.float32)
+    ring.write(Hops(t0_node_ns=NodeNs(0), rows=rows))
+    stream = AlignedStream(
+        name="cam/mic",
+        modality="audio",
+        ring=ring,
+        clock=REFERENCE,
+        adapted=Adapted(from_sha256=SHA256, matrix=np.eye(EMBEDDING_DIM) * 2.0),
+    )
+    np.testing.assert_allclose(fusing.hops_of(stream, 2, 4).rows, rows[5:15] / 2.0, rtol=1e-5)
+
+
 def test_without_the_network_the_mean_is_told_and_why() -> None:
     scene = Scene("mic", load=absent)
     scene.go_on(for_s=2)
@@ -269,6 +297,57 @@ def test_a_reference_that_starts_anew_ends_the_anomaly() -> None:
     scene.go_on(for_s=1)
     assert [each["state"] for each in scene.anomalies] == ["begin", "end"]
     assert scene.ticks[-1]["anomaly"] is None
+
+
+class SteppedClock:
+    """A clock that was first taken to read the timeline, then to be fast."""
+
+    offset_ns = 0
+
+    def to_node(self, t_ref_ns: int) -> int:
+        return t_ref_ns + self.offset_ns
+
+
+@pytest.mark.parametrize(("offset_ns", "is_judged"), [(60_000_000, True), (200_000_000, False)])
+def test_a_stream_whose_clock_was_found_to_be_off_is_judged_anew(
+    offset_ns: int, is_judged: bool
+) -> None:
+    ring, clock = Ring(capacity_hops=1000), SteppedClock()
+    rows = np.random.default_rng(1).normal(size=(1000, EMBEDDING_DIM)).astype(np.float32)
+    ring.write(Hops(t0_node_ns=NodeNs(0), rows=rows))
+    aligned = AlignedStream(
+        name="cam/mic",
+        modality="audio",
+        ring=ring,
+        clock=clock,  # type: ignore[arg-type]  # all that is asked of it
+        encoder_sha256=SHA256,
+    )
+    live = LiveFusion(mode="hybrid", per_day=1.0, load=frozen_finder)
+    judged = []
+    for k in range(1, 80):
+        if k == 60:
+            clock.offset_ns = offset_ns
+        tick = make_tick(RefNs(k * TICK_NS), [aligned])
+        live.fuse([tick], [aligned])
+        judged.append(tick["anomaly"] is not None)
+    assert judged[58]
+    assert judged[60] == is_judged
+
+
+def test_the_network_is_loaded_early_only_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = []
+    monkeypatch.setattr(fusing, "load_shipped", lambda: loaded.append(1))
+    fusing.load_early("mean")
+    assert not loaded
+    fusing.load_early("hybrid")
+    assert loaded
+
+
+def test_an_aggregator_starts_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusing, "load_shipped", absent)
+    fusing.load_early("hybrid")  # raises nothing: the ticks say why
 
 
 def test_ticks_and_anomalies_are_what_the_document_says() -> None:

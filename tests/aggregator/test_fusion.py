@@ -52,7 +52,7 @@ def same(a: FusedTick, b: FusedTick) -> bool:
 def test_one_stream_of_any_modality_gives_a_vector(fusion: Fusion, modality: Modality) -> None:
     (tick,) = fusion.fuse([stream("a", modality)])
     assert tick.vector is not None
-    assert tick.vector.shape == (32,)
+    assert tick.vector.shape == (64,)
     assert np.isfinite(tick.vector).all()
 
 
@@ -92,6 +92,18 @@ def test_a_stream_that_ends_is_left_out_and_the_rest_go_on(fusion: Fusion) -> No
     (tick,) = fusion.fuse([a, ended])
     assert set(tick.streams) == {"a"}
     assert tick.vector is not None
+
+
+def test_a_stream_that_was_moved_is_not_judged_until_something_is_usual_for_it_again(
+    fusion: Fusion,
+) -> None:
+    a, b = stream("a", "video", hops=600), stream("b", "audio", hops=600, seed=2)
+    track = FusionTrack(fusion)
+    track.push([part(a, 0, 300), part(b, 0, 300)])
+    moved = track.push([part(a, 300, 400), part(b, 300, 400)], moved=["b"])
+    assert {name for tick in moved for name in tick.streams} == {"a"}
+    later = track.push([part(a, 400, 600), part(b, 400, 600)])
+    assert set(later[-1].streams) == {"a", "b"}
 
 
 def test_streams_come_and_go_between_ticks(fusion: Fusion) -> None:

@@ -5,9 +5,9 @@ from coeval.fusion_input import (
     FAR_HOPS,
     LEAST_STIR,
     LONGEST_LAG_HOPS,
-    MEMORIES_TICKS,
     RECENT_HOPS,
     TICK_HOPS,
+    WINDOWS_TICKS,
     SessionInputs,
     TickInputs,
     products,
@@ -29,8 +29,8 @@ def pushed(*streams: FloatArray) -> TickInputs:
 
 
 def agreement(inputs: TickInputs, stream: int) -> float:
-    """How far the same moment is above all others, by the longest memory, at the last tick."""
-    return float(inputs.joint[-1, stream, 4 * len(MEMORIES_TICKS) - 2])
+    """How far the same moment is above all others, by the longest window, at the last tick."""
+    return float(inputs.joint[-1, stream, 3 * len(WINDOWS_TICKS) - 1])
 
 
 def test_streams_of_one_moment_agree() -> None:
@@ -61,7 +61,7 @@ def test_of_three_streams_the_late_one_disagrees_most() -> None:
 
 def evidence_against(inputs: TickInputs, stream: int) -> tuple[float, float]:
     """The tests for a stream that moved and for one that is unrelated, at the last tick."""
-    moved, apart, _ = inputs.joint[-1, stream, 4 * len(MEMORIES_TICKS) :]
+    apart, moved = inputs.joint[-1, stream, -2:]
     return float(moved), float(apart)
 
 
@@ -147,6 +147,56 @@ def test_hops_that_are_not_there_teach_nothing() -> None:
     before = pushed(content(1)[:200])
     np.testing.assert_allclose(with_gap.history[-1], before.history[-1], rtol=1e-5)
     assert not with_gap.recent[-1].any()
+
+
+def test_a_partner_that_goes_raises_nothing_against_those_that_stay() -> None:
+    same = content(1, 1200)
+    rows, covered = np.stack([same, same, same]), np.ones((3, 1200), np.float32)
+    covered[2, 600:] = 0.0
+    left = SessionInputs(3).push(rows, covered)
+    for stream in (0, 1):
+        assert max(evidence_against(left, stream)) < 1.0
+
+
+def test_the_last_partner_that_goes_raises_nothing_either() -> None:
+    same = content(1, 1200)
+    covered = np.ones((2, 1200), np.float32)
+    covered[1, 600:] = 0.0
+    left = SessionInputs(2).push(np.stack([same, same]), covered)
+    assert max(evidence_against(left, 0)) < 1.0
+
+
+def test_a_partner_that_is_no_longer_named_raises_nothing_either() -> None:
+    same = content(1, 1200)
+    covered = np.ones((3, 600), np.float32)
+    session = SessionInputs(3)
+    session.push(np.stack([same, same, same])[:, :600], covered)
+    left = session.rearranged([0, 1]).push(np.stack([same, same])[:, 600:], covered[:2])
+    assert max(*evidence_against(left, 0), *evidence_against(left, 1)) < 1.0
+
+
+def test_streams_that_fall_quiet_together_are_not_called_unrelated() -> None:
+    same = content(1, 1200)
+    same[600:] = 0.0
+    assert max(evidence_against(pushed(same, same), 0)) < 1.0
+
+
+def test_a_stream_that_was_late_from_the_beginning_did_not_move() -> None:
+    same, other = content(1, 1600), content(2, 1600)
+    late = np.roll(same, 30, axis=0) + other
+    moved, _ = evidence_against(pushed(same + other, late), 1)
+    assert moved < 3.0
+
+
+def test_windows_forget_what_is_older() -> None:
+    same = content(1, 1000)
+    rows = same.copy()
+    rows[600:] = content(2, 1000)[600:]
+    inputs = pushed(same, rows)
+    shortest, longest = inputs.joint[-1, 0, [0, len(WINDOWS_TICKS) - 1]]
+    assert abs(shortest) < 3.0
+    assert abs(longest) < 3.0
+    assert inputs.joint[100, 0, len(WINDOWS_TICKS) - 1] > 5.0
 
 
 def test_products_of_all_others_are_the_sum_of_those_of_each() -> None:

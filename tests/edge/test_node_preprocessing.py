@@ -31,6 +31,7 @@ class Beginnings:
 
     sha256 = "ab" * 32
     encoder_set = None
+    adapted = None
 
     def push(self, hops: Hops) -> list[Hops]:
         return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]

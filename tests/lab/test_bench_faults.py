@@ -7,11 +7,13 @@ from coeval.hops import HOP_NS
 from coeval.repeats import RepeatWatch
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Sample, TextLine
 from coeval.time import NS_PER_S, NodeNs
-from coeval_lab.bench.anomaly import auroc, spells
-from coeval_lab.bench.fault_material import follow
+from coeval_aggregator.fusion import Mode
+from coeval_lab.bench.anomaly import delays_of, spells, told_apart
+from coeval_lab.bench.fault_material import Track, follow
 from coeval_lab.bench.faults import FAULTS, Fault
-from coeval_lab.bench.fusion import reciprocal_rank
+from coeval_lab.bench.fusion import Trials, behind
 from coeval_lab.bench.material import first_ns, last_ns
+from coeval_training.ranks import auroc, reciprocal_rank
 
 ONSET_NS = 10 * NS_PER_S
 
@@ -158,3 +160,63 @@ def test_readings_are_followed_hop_by_hop_however_long_their_blocks_are() -> Non
     follow(RepeatWatch(), [block], surprise, start_ns=0)
     assert not surprise[:80].any()
     assert (np.diff(surprise[80:]) > 0).all()
+
+
+def track(rows: np.ndarray) -> Track:
+    return Track(
+        name="log",
+        modality="text",
+        rows=rows,
+        covered=np.ones(len(rows), np.float32),
+        surprise=np.zeros(len(rows), np.float32),
+    )
+
+
+def test_a_fault_can_be_known_from_the_first_hop_that_differs_on() -> None:
+    calm = np.zeros((100, 16), np.float32)
+    late = calm.copy()
+    late[60:70] = 1.0
+    knowable = told_apart(track(calm), track(late))
+    assert not knowable[:60].any()
+    assert knowable[60:].all()
+    assert not told_apart(track(calm), track(calm)).any()
+
+
+def test_delays_are_of_those_that_are_found_and_shares_of_all() -> None:
+    told = delays_of([1.0, 2.0, 12.0, np.inf], "_hourly")
+    assert told["within_2s_hourly"] == 50.0
+    assert told["detected_hourly"] == 75.0
+    assert told["median_delay_hourly_s"] == 2.0
+    assert told["p90_delay_hourly_s"] == 10.0
+    assert delays_of([np.inf], "")["median_delay_s"] is None
+
+
+def trials(hybrid: list[float], late: list[float]) -> Trials:
+    """Of sessions in which only the moment was searched for."""
+    ranks: dict[Mode, list[list[float]]] = {
+        "early": [[0.0]] * len(late),
+        "late": [[rank] for rank in late],
+        "hybrid": [[rank] for rank in hybrid],
+    }
+    events: dict[Mode, list[np.ndarray]] = {mode: [np.zeros(2)] * len(late) for mode in ranks}
+    return Trials(
+        found=[{} for _ in late],
+        events=events,
+        happened=[np.array([True, False])] * len(late),
+        activities=events,
+        activity=[np.array([0.0, 1.0], np.float32)] * len(late),
+        ranks=ranks,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_lead_that_changes_sides_from_session_to_session_is_no_certain_one() -> None:
+    rng = np.random.default_rng(1)
+    late = rng.uniform(0, 1, 24)
+    even = late + rng.normal(0, 0.1, 24)
+    ahead = behind(trials(list(even - even.mean() + late.mean() - 0.001), list(late)))
+    assert [lead.is_certain for lead in ahead] == [False]
+    (worse,) = behind(trials(list(late - 0.05), list(late)))
+    assert worse.is_certain
+    assert worse.text.startswith("moment: late by 0.050 (")
+    assert behind(trials(list(late + 0.05), list(late))) == []

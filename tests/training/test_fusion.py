@@ -19,9 +19,10 @@ from coeval_training.fusion_data import (
     with_fault,
 )
 from coeval_training.fusion_export import Shipped, check_parity, export_fusion, random_streams
-from coeval_training.fusion_model import Fusion
+from coeval_training.fusion_model import VECTOR_DIM, Fusion
 from coeval_training.fusion_scenes import dead, fusion_rows
-from coeval_training.fusion_train import FusionConfig, halves, losses_of, set_scale, stack
+from coeval_training.fusion_shares import best_share, weigh
+from coeval_training.fusion_train import FusionConfig, halves, losses_of, set_scale
 
 KINDS: tuple[Modality, ...] = ("video", "audio", "metadata", "text")
 
@@ -137,14 +138,36 @@ def test_early_fusion_looks_at_all_streams_together() -> None:
     assert not torch.allclose(before[:, :2], after[:, :2])
 
 
-def test_stacking_finds_the_part_that_tells_faults_apart() -> None:
+def test_the_part_that_tells_faults_apart_gets_the_whole_share() -> None:
+    rng = np.random.default_rng(1)
+    faulty = rng.random(2000) < 0.2
+    telling, noise = faulty + 0.1 * rng.normal(size=2000), rng.normal(size=2000)
+    early_knows = np.stack([telling, noise], axis=1).astype(np.float32)
+    assert best_share(early_knows, faulty) > 0.5
+    assert best_share(early_knows[:, ::-1], faulty) < 0.5
+
+
+def test_two_parts_that_know_different_things_share() -> None:
+    rng = np.random.default_rng(1)
+    faulty = rng.random(4000) < 0.2
+    both = (faulty[:, None] + rng.normal(size=(4000, 2))).astype(np.float32)
+    assert 0.2 <= best_share(both, faulty) <= 0.8
+
+
+def test_where_late_is_as_good_early_gets_nothing() -> None:
+    scores = np.repeat(np.arange(100, dtype=np.float32)[:, None], 2, axis=1)
+    assert best_share(scores, np.arange(100) > 50) == 0.0
+
+
+def test_hybrid_holds_the_vectors_of_early_and_of_late() -> None:
     net = network()
-    sessions = [make_session(scene(k), scene(k + 50), np.random.default_rng(k)) for k in range(8)]
-    for part in (net.judge_own, net.judge_joint):
-        torch.nn.init.zeros_(part[-1].weight)  # late knows nothing
-    stack(net, sessions)
-    assert (net.stack[:, :2] > 0).all()
-    assert torch.isfinite(net.stack).all()
+    weigh(net, [make_session(scene(k), scene(k + 50), np.random.default_rng(k)) for k in range(8)])
+    early, late, hybrid = net(random_streams(2, 3, seed=1)).vectors.unbind(1)
+    assert (net.share > 0).all()
+    assert not early[:, VECTOR_DIM:].any()
+    assert not late[:, :VECTOR_DIM].any()
+    torch.testing.assert_close(hybrid[:, :VECTOR_DIM], net.share[0] * early[:, :VECTOR_DIM])
+    torch.testing.assert_close(hybrid[:, VECTOR_DIM:], net.share[1] * late[:, VECTOR_DIM:])
 
 
 def test_what_a_stream_shows_is_not_asked_whether_it_agrees() -> None:

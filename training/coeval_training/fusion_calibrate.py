@@ -1,7 +1,7 @@
 """How often calm material passes a score of the fusion network: split-conformal, by modality.
 
-The calm scenes are those on which the encoders' training is watched: nothing is trained on them
-and no benchmark uses them. Each is seen as one session of all its streams and as two of half of
+The calm scenes have seeds of their own: nothing is trained on them and no benchmark uses them. Each
+is seen as one session of all its streams and as two of half of
 them, so that the rates hold for sessions of few streams too.
 """
 
@@ -15,6 +15,11 @@ from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.samples import MODALITIES, FloatArray, Modality
 from coeval_training.fusion_data import WARM_HOPS, EmbeddedStream
 from coeval_training.fusion_model import MODES, Fusion, Streams
+
+FIRST_CALM_SEED = 960_000
+"""Scenes whose alarms are counted."""
+CALM_SCENES, CALM_S = 110, 100.0
+"""How many, and the length of each: 3 hours, of numeric readings twice as much."""
 
 Runs = dict[str, dict[Modality, list[FloatArray]]]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from coeval.alarm_rate import AlarmRate
-from coeval_training.data import FIRST_WATCHED_SEED
+from coeval_training.fusion_calibrate import CALM_S, FIRST_CALM_SEED
 from coeval_training.fusion_scenes import FIRST_FUSION_SEED
 from coeval_training.material import TRAINED_ON
 from coeval_training.model_card import grouped
@@ -13,14 +13,14 @@ from coeval_training.model_card import grouped
 CARD = """# Fusion
 
 One network for early, late and hybrid fusion of any number of streams: the last 3.2 s of every
-stream's embeddings, what is usual for it, and how well the streams agree → one vector of 32 numbers
+stream's embeddings, what is usual for it, and how well the streams agree → one vector of 64 numbers
 and a score for every stream, four times a second. Made by `make models` from `training/`, licence
 Apache-2.0.
 
 ## Trained on
 
-- {num_scenes} generated scenes of the encoders' own training, and {num_dead_scenes} of
-  {dead_scene_s:.0f} s with sensors that die (seeds from {first}), embedded by the encoders named
+- {num_scenes} generated scenes of the encoders' own training, and {num_long_scenes} of
+  {long_scene_s:.0f} s with sensors that die (seeds from {first}), embedded by the encoders named
   below.
 - {recordings}
 
@@ -36,9 +36,9 @@ Embeddings of other encoders are refused.
 
 ## Alarms
 
-Counted on {calm_scenes} calm generated scenes (seeds from {calm}: those on which the encoders'
-training is watched; nothing was trained on them and no benchmark uses them), each as one session
-and as two. A rate above the guaranteed one is counted; a rarer one is the tail's extrapolation.
+Counted on {calm_scenes} calm generated scenes of {calm_s:.0f} s (seeds from {calm}; nothing was
+trained on them and no benchmark uses them), each as one session and as two. A rate above the
+guaranteed one is counted; a rarer one is the tail's extrapolation.
 
 | mode | modality | calm stream hours | guaranteed alarms a day | score at one a day | tail shape |
 |---|---|---|---|---|---|
@@ -67,8 +67,8 @@ def write_fusion_card(
     listed = "; ".join(f"{name} ({TRAINED_ON[name]})" for name in names)
     card = CARD.format(
         num_scenes=config["num_scenes"],
-        num_dead_scenes=config["num_dead_scenes"],
-        dead_scene_s=config["dead_scene_s"],
+        num_long_scenes=config["num_long_scenes"],
+        long_scene_s=config["long_scene_s"],
         first=grouped(FIRST_FUSION_SEED),
         recordings=f"Real recordings: {listed}." if names else "No real recordings.",
         seed=config["seed"],
@@ -76,7 +76,8 @@ def write_fusion_card(
         losses=", ".join(f"{name} {value:.3f}" for name, value in about["losses"].items()),
         encoders="\n".join(f"- {m}: `{sha256}`" for m, sha256 in about["encoders"].items()),
         calm_scenes=about["calm_scenes"],
-        calm=grouped(FIRST_WATCHED_SEED),
+        calm_s=CALM_S,
+        calm=grouped(FIRST_CALM_SEED),
         rates="\n".join(lines),
     )
     path = folder / "MODEL_CARD.md"

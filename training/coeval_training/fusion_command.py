@@ -10,18 +10,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import coeval_aggregator
 from coeval_edge.folders import make_folder
-from coeval_training.data import FIRST_WATCHED_SEED
-from coeval_training.fusion_calibrate import calm_scores, rates_of
+from coeval_training.fusion_calibrate import (
+    CALM_S,
+    CALM_SCENES,
+    FIRST_CALM_SEED,
+    calm_scores,
+    rates_of,
+)
 from coeval_training.fusion_card import write_fusion_card
 from coeval_training.fusion_curves import plot_fusion_curves
 from coeval_training.fusion_data import Embedder
 from coeval_training.fusion_export import export_fusion
 from coeval_training.fusion_train import FusionConfig, borrowed_scenes
 from coeval_training.fusion_train import train_fusion as run_training
-from coeval_training.train import WATCHED_S, TrainConfig
 
 DEFAULTS = FusionConfig()
-CALM_SCENES = TrainConfig().num_validation
 
 
 def train_fusion(
@@ -69,10 +72,10 @@ def train_fusion(
             progress=lambda share: bar.update(task, completed=share),
         )
     calm = borrowed_scenes(
-        encoder_scenes,
-        range(FIRST_WATCHED_SEED, FIRST_WATCHED_SEED + calm_scenes),
+        out / "calm",
+        range(FIRST_CALM_SEED, FIRST_CALM_SEED + calm_scenes),
         embedder,
-        scene_s=WATCHED_S,
+        scene_s=CALM_S,
         workers=workers,
     )
     rates = rates_of(calm_scores(network, calm, seed=seed))

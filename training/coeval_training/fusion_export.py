@@ -20,7 +20,7 @@ from coeval_aggregator.fusion import SPEC
 from coeval_training.export import LARGEST_DIFFERENCE, LostParity
 from coeval_training.fusion_model import Fusion, Streams
 
-OUTPUTS = ("vectors", "scores", "errors", "gate")
+OUTPUTS = ("vectors", "scores", "errors")
 
 
 class Shipped(nn.Module):
@@ -31,9 +31,9 @@ class Shipped(nn.Module):
         self.network = network
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        """Inputs in the order of `Streams`; vectors, scores, errors, gate."""
+        """Inputs in the order of `Streams`; vectors, scores, errors."""
         out = self.network(Streams(*arguments))
-        return out.vectors, out.scores, out.errors, out.gate
+        return out.vectors, out.scores, out.errors
 
 
 def random_streams(num_ticks: int, num_streams: int, *, seed: int) -> Streams:
@@ -76,8 +76,11 @@ def export_fusion(
     dynamic: dict[str, dict[int, str]] = {
         name: {0: "ticks", 1: "streams"} for name in Streams._fields
     }
-    dynamic |= {"vectors": {0: "ticks"}, "gate": {0: "ticks"}}
-    dynamic |= {"scores": {0: "ticks", 2: "streams"}, "errors": {0: "ticks", 1: "streams"}}
+    dynamic |= {
+        "vectors": {0: "ticks"},
+        "scores": {0: "ticks", 2: "streams"},
+        "errors": {0: "ticks", 1: "streams"},
+    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns about its own deprecations

@@ -1,9 +1,11 @@
 """The fusion network: streams at a tick in, one vector and a judgement of every stream out.
 
 Early fusion looks at the tokens of all streams together; late fusion looks at each stream alone
-and then pools what it made of them; hybrid does both and weighs them by a gate.
+and then pools what it made of them. Hybrid is both, so that each of the two is hybrid with a share
+of nothing for the other: its vector holds both vectors side by side, its scores weigh both. The
+shares are chosen on sessions that neither has seen.
 
-Shape letters: B ticks, S streams, C tokens of a stream, D hidden, E embedding, V fused vector.
+Shape letters: B ticks, S streams, C tokens of a stream, D hidden, E embedding, V vector of one.
 """
 
 from typing import NamedTuple
@@ -20,6 +22,9 @@ HIDDEN = 48
 HEADS = 4
 DROPOUT = 0.1
 VECTOR_DIM = 32
+"""Of early and of late fusion."""
+FUSED_DIM = 2 * VECTOR_DIM
+"""Early, then late; of one mode alone the other half is zero."""
 TOKEN_HOPS = 8
 TOKENS = RECENT_HOPS // TOKEN_HOPS
 TOKEN_DIM = TOKEN_HOPS * (2 * EMBEDDING_DIM + 2)
@@ -65,26 +70,22 @@ class Fused(NamedTuple):
     """Vectors of B ticks."""
 
     vectors: Tensor
-    """Of each mode, shape (B, 3, V)."""
+    """Of each mode, shape (B, 3, FUSED_DIM)."""
     parts: Tensor
     """What each stream gives to the late vector, shape (B, S, V)."""
     weights: Tensor
     """How much it counts there, shape (B, S, 1)."""
-    gate: Tensor
-    """Share of early fusion in the hybrid vector, shape (B,)."""
 
 
 class FusionOut(NamedTuple):
     """What the network says of B ticks."""
 
     vectors: Tensor
-    """Fused vector of each mode, shape (B, 3, V)."""
+    """Fused vector of each mode, shape (B, 3, FUSED_DIM)."""
     scores: Tensor
     """Log-odds that each stream is faulty, of each mode, shape (B, 3, S)."""
     errors: Tensor
     """How badly a stream is given back by itself, and told by the others, shape (B, S, 2)."""
-    gate: Tensor
-    """Share of early fusion in the hybrid vector, shape (B,)."""
     looks: Looks
     """What each stream is alone."""
     own: Tensor
@@ -141,11 +142,11 @@ class Fusion(nn.Module):
         self.late_norm, self.early_norm = nn.LayerNorm(2 * HIDDEN), nn.LayerNorm(2 * HIDDEN)
         self.late_own, self.early_own = mlp(2 * HIDDEN, HIDDEN), mlp(2 * HIDDEN, HIDDEN)
         self.late_vector, self.early_vector = (nn.Linear(HIDDEN, VECTOR_DIM + 1) for _ in range(2))
-        self.gate = mlp(2 * VECTOR_DIM, VECTOR_DIM)
-        self.mix = nn.Linear(2 * VECTOR_DIM, VECTOR_DIM)
+        self.share: Tensor
+        self.register_buffer("share", torch.tensor([1.0, 1.0]))
         self.squeeze = nn.Linear(HIDDEN, OWN_DIM)
         self.give_back = mlp(OWN_DIM + HIDDEN, OWN_HOPS * EMBEDDING_DIM)
-        self.tell = nn.ModuleList([mlp(VECTOR_DIM + HIDDEN, EMBEDDING_DIM) for _ in MODES])
+        self.tell = nn.ModuleList([mlp(FUSED_DIM + HIDDEN, EMBEDDING_DIM) for _ in MODES])
         self.judge_early = mlp(HIDDEN, 1)
         self.judge_own = mlp(HIDDEN + 1, 1)
         self.joint_usual: Tensor
@@ -210,11 +211,10 @@ class Fusion(nn.Module):
         """The vectors of all modes."""
         v_early, _, _ = self.weighed(self.early_vector(early), present)
         v_late, parts, weights = self.weighed(self.late_vector(late), present)
-        both = torch.cat([v_early, v_late], dim=-1)
-        gate = torch.sigmoid(self.gate(both))
-        v_hybrid = gate * v_early + (1 - gate) * v_late + self.mix(both)
-        vectors = torch.stack([v_early, v_late, v_hybrid], dim=1)
-        return Fused(vectors=vectors, parts=parts, weights=weights, gate=gate.mean(-1))
+        none = torch.zeros_like(v_early)
+        hybrid = torch.cat([self.share[0] * v_early, self.share[1] * v_late], dim=-1)
+        alone = [torch.cat([v_early, none], dim=-1), torch.cat([none, v_late], dim=-1)]
+        return Fused(vectors=torch.stack([*alone, hybrid], dim=1), parts=parts, weights=weights)
 
     def forward(self, about: Streams) -> FusionOut:
         """Everything said of B ticks."""
@@ -232,7 +232,7 @@ class Fusion(nn.Module):
         parts, weights = fused.parts, fused.weights
         others = (weights * parts).sum(1, keepdim=True) - weights * parts
         others = others / (weights.sum(1, keepdim=True) - weights + 1e-3)
-        told = self.tell[1](torch.cat([others, kind], dim=-1))
+        told = self.tell[1](torch.cat([torch.zeros_like(others), others, kind], dim=-1))
         gist = looks.x[:, :, -GIST_HOPS:].mean(2)
         missed = huber(told - gist)
         errors = torch.stack([off.mean((-1, -2)), missed.mean(-1)], dim=-1)
@@ -253,7 +253,6 @@ class Fusion(nn.Module):
             vectors=fused.vectors,
             scores=scores,
             errors=errors,
-            gate=fused.gate,
             looks=looks,
             own=s_own,
         )

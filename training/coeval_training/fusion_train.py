@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coeval.errors import BadConfig
-from coeval.fusion_input import TickInputs
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES, Modality
 from coeval.time import NS_PER_S
@@ -38,7 +37,7 @@ from coeval_training.fusion_data import (
     draw_ticks,
     make_session,
 )
-from coeval_training.fusion_model import GIST_HOPS, MODES, Fusion, FusionOut, Streams, huber
+from coeval_training.fusion_model import GIST_HOPS, MODES, Fusion, FusionOut, huber
 from coeval_training.fusion_scenes import (
     FIRST_FUSION_SEED,
     FusionRows,
@@ -46,6 +45,7 @@ from coeval_training.fusion_scenes import (
     read_fusion_file,
     stream_rows,
 )
+from coeval_training.fusion_shares import streams_of, weigh
 from coeval_training.material import present_recordings
 from coeval_training.train import TrainConfig
 
@@ -54,7 +54,6 @@ LEAST_RECORDED_HOPS = 500
 STEPS_PER_CHECKPOINT = 200
 STACKED_SHARE = 6
 """One session in so many is kept back to weigh early against late."""
-STACKED_TICKS = 48
 AGREEMENTS_PER_STEP = 2048
 WEIGHTS = (0.5, 0.5, 1.0)
 """Of the vectors' losses of early, late and hybrid."""
@@ -66,13 +65,13 @@ class FusionConfig:
 
     seed: int = 1
     """Seeds weights, sessions and order."""
-    num_scenes: int = 240
+    num_scenes: int = 480
     """Generated scenes taken over from the encoders' training (seeds 0 …)."""
-    num_dead_scenes: int = 24
-    """Generated scenes with dead sensors (seeds from FIRST_FUSION_SEED)."""
-    dead_scene_s: float = 45.0
-    """Length of each of those."""
-    dead_sessions: int = 4
+    num_long_scenes: int = 24
+    """Longer ones of its own, with sensors that die (seeds from FIRST_FUSION_SEED)."""
+    long_scene_s: float = 100.0
+    """Length of each of those: what is usual for a stream is known by then."""
+    long_sessions: int = 6
     """Sessions made of each of those: other streams, other faults."""
     steps: int = 1000
     """Optimiser steps."""
@@ -92,7 +91,7 @@ class FusionConfig:
     """Weight of giving a stream back by itself."""
 
     def __post_init__(self) -> None:
-        for name in ("num_scenes", "num_dead_scenes", "steps", "dead_sessions"):
+        for name in ("num_scenes", "num_long_scenes", "steps", "long_sessions"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be 1 or more, got {getattr(self, name)}")
 
@@ -205,16 +204,6 @@ def agreement_loss(network: Fusion, known: Agreements, rng: np.random.Generator)
     return functional.binary_cross_entropy_with_logits(judged, torch.from_numpy(known.faulty[at]))
 
 
-def streams_of(batch: FusionBatch) -> Streams:
-    """A batch as tensors."""
-    known = {name: torch.from_numpy(getattr(batch.inputs, name)) for name in TickInputs.__slots__}
-    return Streams(
-        **known,
-        modality=torch.from_numpy(batch.modality),
-        present=torch.from_numpy(batch.present),
-    )
-
-
 def halves(present: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Two parts of the streams that are there, none of them empty where there are two."""
     order = torch.rand(present.shape, generator=rng) * present
@@ -252,7 +241,7 @@ def losses_of(
     alone = functional.binary_cross_entropy_with_logits(
         out.own, torch.from_numpy(batch.by_itself), reduction="none"
     )
-    # The hybrid score is stacked afterwards, on sessions that neither part has seen.
+    # Hybrid's shares are chosen afterwards, on sessions that neither part has seen.
     loss = judged[0] + judged[1] + (alone * told).sum() / told.sum()
     sound = told * (1 - faulty)
     own = (out.errors[..., 0] * sound).sum() / sound.sum()
@@ -278,47 +267,6 @@ def losses_of(
     return loss + config.own_weight * own, parts
 
 
-@torch.no_grad()
-def score_sessions(
-    network: Fusion, sessions: Sequence[TrainingSession]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of early and late (n, 2), modality (n,), and whether faulty (n,), tick by tick."""
-    scores, kinds, faulty = [], [], []
-    for k in range(len(sessions)):
-        rng = np.random.default_rng(k)
-        ticks = min(STACKED_TICKS, len(sessions[k].faulty))
-        batch = draw_ticks(sessions[k : k + 1], rng, num_sessions=1, ticks=ticks)
-        out = network(streams_of(batch))
-        told = torch.from_numpy(batch.told * batch.present) > 0
-        scores.append(out.scores[:, :2].permute(0, 2, 1)[told])
-        kinds.append(torch.from_numpy(batch.modality)[told])
-        faulty.append(torch.from_numpy(batch.faulty)[told])
-    return torch.cat(scores), torch.cat(kinds), torch.cat(faulty)
-
-
-def stack(network: Fusion, sessions: Sequence[TrainingSession]) -> None:
-    """Weigh early against late for the hybrid score, by modality, on sessions not learned from.
-
-    The weights are positive: a stream that either finds worse is never found better by both.
-    """
-    network.eval()
-    scores, kinds, faulty = score_sessions(network, sessions)
-    free = torch.zeros(len(MODALITIES), 3)
-    free[:, 0] -= 1.0
-    free.requires_grad_()
-    optimiser = torch.optim.Adam([free], lr=0.03)
-    for _ in range(300):
-        weights = torch.cat([functional.softplus(free[:, :2]), free[:, 2:]], dim=1)[kinds]
-        logits = (weights[:, :2] * scores).sum(1) + weights[:, 2]
-        loss = functional.binary_cross_entropy_with_logits(logits, faulty)
-        loss = loss + 1e-3 * (free - free.mean(dim=0)).square().sum()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step()
-    with torch.no_grad():
-        network.stack.copy_(torch.cat([functional.softplus(free[:, :2]), free[:, 2:]], dim=1))
-
-
 def material_of(
     config: FusionConfig,
     folder: Path,
@@ -329,11 +277,11 @@ def material_of(
     workers: int,
 ) -> tuple[list[TrainingSession], list[list[EmbeddedStream]]]:
     """All sessions, and the scenes that say what is usual for a modality."""
-    seeds = range(FIRST_FUSION_SEED, FIRST_FUSION_SEED + config.num_dead_scenes)
+    seeds = range(FIRST_FUSION_SEED, FIRST_FUSION_SEED + config.num_long_scenes)
     paths = make_fusion_files(
-        folder / "scenes", seeds, duration_s=config.dead_scene_s, workers=workers
+        folder / "scenes", seeds, duration_s=config.long_scene_s, workers=workers
     )
-    dead = embed_scenes(paths, embedder, config.dead_scene_s)
+    long = embed_scenes(paths, embedder, config.long_scene_s)
     borrowed = borrowed_scenes(
         encoder_scenes,
         range(config.num_scenes),
@@ -343,8 +291,8 @@ def material_of(
     )
     real = recorded_scenes(recordings, embedder, seed=config.seed)
     sessions = make_sessions(borrowed, seed=config.seed, per_scene=1)
-    sessions += make_sessions(dead, seed=config.seed + 1, per_scene=config.dead_sessions)
-    sessions += make_sessions(real, seed=config.seed + 2, per_scene=config.dead_sessions)
+    sessions += make_sessions(long, seed=config.seed + 1, per_scene=config.long_sessions)
+    sessions += make_sessions(real, seed=config.seed + 2, per_scene=config.long_sessions)
     return sessions, borrowed
 
 
@@ -430,7 +378,7 @@ def train_fusion(
             keep(checkpoint, about, network, optimiser, step + 1)
             with log.open("a") as file:
                 file.write(json.dumps({"step": step + 1, "losses": recent}) + "\n")
-    stack(network, kept_back)
+    weigh(network, kept_back)
     lines = log.read_text().splitlines() if log.exists() else []
     losses = json.loads(lines[-1])["losses"] if lines else {}
     return network, about | {"commit": current_commit(), "losses": losses}

@@ -25,6 +25,7 @@ from coeval_lab.bench.fault_material import (
 from coeval_lab.bench.faults import FAULTS, Fault
 from coeval_lab.bench.modalities import COMBINATIONS
 from coeval_training.data import FIRST_HELD_OUT_SEED
+from coeval_training.ranks import auroc
 
 Row = dict[str, Any]
 
@@ -34,6 +35,9 @@ TICKS_PER_S = 4
 GRACE_S = 2.0
 NOT_JUDGED = -11.5
 """Score of a stream that is not there, or not long enough."""
+HOURLY = 24.0
+RATES = (ALARMS_PER_DAY, HOURLY)
+"""False alarms a day and session that are accepted."""
 WARM_TICKS = 48
 """Ticks at a session's start that are not counted (12 s)."""
 TRAINED_ON = ("frozen camera", "stuck sensor", "dead microphone", "desync", "swapped")
@@ -64,20 +68,12 @@ class Found:
     """The faulty stream's own scores."""
     own_negative: list[FloatArray] = field(default_factory=list)
     """The same stream's, calm."""
-    delays_s: list[float] = field(default_factory=list)
-    """From onset to alarm; infinite: none."""
+    knowable: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Of each faulty tick: whether anything that came by then differs from what would have come."""
+    delays_s: dict[float, list[float]] = field(default_factory=lambda: {rate: [] for rate in RATES})
+    """From onset to alarm, by accepted false alarms a day; infinite: none."""
     blamed: list[bool] = field(default_factory=list)
     """Whether the alarm named the stream."""
-
-
-def auroc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float | None:
-    """Share of (faulty, calm) pairs in the right order; ties count half."""
-    if not len(positive) or not len(negative):
-        return None
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left")
-    upto = np.searchsorted(ordered, positive, side="right")
-    return float((below + upto).mean() / 2 / len(negative))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +85,7 @@ class Judged:
     streams: dict[Mode, FloatArray]
     """Of each stream alone, shape (N, S)."""
     vectors: dict[Mode, FloatArray]
-    """Fused vectors, shape (N, 32)."""
+    """Fused vectors, shape (N, 64)."""
 
 
 def judge(
@@ -114,7 +110,7 @@ def judge(
     covered = np.stack([track.covered for track in tracks])
     given = inputs.push(np.stack([track.rows[span] for track in tracks]), covered[:, span])
     raw = fusion.run(given, [track.modality for track in tracks])
-    ends = from_hop + np.arange(1, len(raw.gate) + 1) * TICK_HOPS
+    ends = from_hop + np.arange(1, len(raw.vectors) + 1) * TICK_HOPS
     seen = np.cumsum(covered, axis=1)[:, ends - 1].T
     usable = (raw.present > 0) & (seen >= WARM_HOPS)
     by_stream: dict[Mode, FloatArray] = {}
@@ -164,6 +160,9 @@ def note_session(
         at = names.index(name)
         faulty = [injected.track if track.name == name else track for track in tracks]
         changed = judge(fusion, faulty, inputs=copy.deepcopy(known), from_hop=begin)
+        knowable = told_apart(session.calm[name], injected.track)[begin:][
+            TICK_HOPS - 1 :: TICK_HOPS
+        ]
         for mode in MODES:
             own = np.concatenate([before.streams[mode][:, at], after.streams[mode][:, at]])
             note_fault(
@@ -173,8 +172,21 @@ def note_session(
                 changed=changed.session[mode],
                 calm_own=own[WARM_TICKS:],
                 changed_streams=changed.streams[mode],
+                knowable=knowable,
                 at=at,
             )
+
+
+def told_apart(calm: Track, faulty: Track) -> NDArray[np.bool_]:
+    """Whether, up to each hop, anything came that would not have come without the fault.
+
+    A log that is late tells nothing of it before a line is due, one way or the other: no judge
+    could know.
+    """
+    differs = (calm.rows != faulty.rows).any(axis=1)
+    differs |= (calm.covered != faulty.covered) | (calm.surprise != faulty.surprise)
+    found: NDArray[np.bool_] = np.logical_or.accumulate(differs)
+    return found
 
 
 def note_fault(
@@ -185,18 +197,23 @@ def note_fault(
     changed: FloatArray,
     calm_own: FloatArray,
     changed_streams: FloatArray,
+    knowable: NDArray[np.bool_],
     at: int,
 ) -> None:
     """Add one trial; what changed begins with the tick in which the fault begins."""
     late = round(GRACE_S * TICKS_PER_S)
     found.negative.append(finite(calm))
-    found.positive.append(finite(changed[late:]))
+    is_known = np.isfinite(changed[late:])
+    found.positive.append(changed[late:][is_known])
+    found.knowable.append(knowable[late:][is_known])
     if fault.alarms:
         found.own_negative.append(calm_own[calm_own > NOT_JUDGED])
         own = changed_streams[late:, at]
         found.own_positive.append(own[own > NOT_JUDGED])
+    for rate in RATES:
+        alarms = np.flatnonzero(changed >= -np.log10(rate))
+        found.delays_s[rate].append((alarms[0] + 1) / TICKS_PER_S if len(alarms) else np.inf)
     alarms = np.flatnonzero(changed >= -np.log10(ALARMS_PER_DAY))
-    found.delays_s.append((alarms[0] + 1) / TICKS_PER_S if len(alarms) else np.inf)
     if len(alarms):
         found.blamed.append(int(changed_streams[alarms[0]].argmax()) == at)
 
@@ -216,10 +233,11 @@ def rows_of(
     """A line for each mode and fault."""
     for (mode, name), trials in sorted(found.items()):
         fault = next(f for f in FAULTS if f.name == name)
-        delays = np.array(trials.delays_s)
-        caught = delays[np.isfinite(delays)]
         calm = np.concatenate([finite(run) for run in calm_runs[mode]])
-        score = auroc(np.concatenate(trials.positive), np.concatenate(trials.negative))
+        positive, knowable = np.concatenate(trials.positive), np.concatenate(trials.knowable)
+        negative = np.concatenate(trials.negative)
+        score = auroc(positive, negative)
+        known = auroc(positive[knowable], negative)
         own = (
             auroc(np.concatenate(trials.own_positive), np.concatenate(trials.own_negative))
             if trials.own_positive
@@ -233,16 +251,31 @@ def rows_of(
             "source": source,
             "in_bar": fault.in_bar,
             "unseen_fault": not name.startswith(TRAINED_ON),
-            "trials": len(delays),
+            "trials": len(trials.positive),
             "auroc": None if score is None else round(score, 4),
             "auroc_stream": None if own is None else round(own, 4),
-            "within_2s": round(100 * float(np.mean(delays <= GRACE_S)), 1),
-            "detected": round(100 * len(caught) / len(delays), 1),
-            "median_delay_s": round(float(np.median(caught)), 2) if len(caught) else None,
+            "auroc_knowable": None if known is None else round(known, 4),
+            "not_knowable": round(100 * float(np.mean(~knowable)), 1) if len(knowable) else None,
+            "never_knowable": sum(not each.any() for each in trials.knowable),
+            **delays_of(trials.delays_s[ALARMS_PER_DAY], ""),
             "blamed": round(100 * float(np.mean(trials.blamed)), 1) if trials.blamed else None,
+            **delays_of(trials.delays_s[HOURLY], "_hourly"),
             "calm_hours": round(len(calm) / TICKS_PER_S / 3600, 2),
             "calm_alarms": sum(spells(run) for run in calm_runs[mode]),
         }
+
+
+def delays_of(delays_s: Sequence[float], suffix: str) -> Row:
+    """How many are found, how soon, of those found at all: median and nine of ten."""
+    delays = np.array(delays_s)
+    caught = delays[np.isfinite(delays)]
+    found = len(caught) > 0
+    return {
+        f"within_2s{suffix}": round(100 * float(np.mean(delays <= GRACE_S)), 1),
+        f"detected{suffix}": round(100 * len(caught) / len(delays), 1),
+        f"median_delay{suffix}_s": round(float(np.median(caught)), 2) if found else None,
+        f"p90_delay{suffix}_s": round(float(np.quantile(caught, 0.9)), 2) if found else None,
+    }
 
 
 def spells(run: FloatArray) -> int:

@@ -30,21 +30,23 @@ from coeval_lab.bench.anomaly import (
     FIRST_SEED,
     WARM_TICKS,
     Found,
-    auroc,
     note_session,
 )
 from coeval_lab.bench.fault_material import SCENE_S, FaultySession, scene_session
 from coeval_lab.bench.faults import FAULTS
 from coeval_lab.bench.modalities import COMBINATIONS
 from coeval_training.data import SLOTS
+from coeval_training.ranks import auroc, reciprocal_rank
 from coeval_training.scenes import generate_scene
 
 Row = dict[str, Any]
-Tasks = dict[str, float | None]
 TASKS = ("anomaly", "event", "activity", "moment")
 EVENT_S = 1.0
 MOMENTS_APART_TICKS = 8
 RIDGE = 10.0
+LEAST_LEAD = 5e-4
+"""Less is no lead."""
+DRAWS = 200
 LEAST_MOMENTS = 10
 """A stream that is there at fewer moments of a scene is not searched for."""
 
@@ -92,18 +94,6 @@ def probe(
     return answers
 
 
-def reciprocal_rank(one: FloatArray, rest: FloatArray) -> float:
-    """Mean reciprocal rank of the same moment, both ways, by cosine; rows are moments."""
-    a = one / (np.linalg.norm(one, axis=1, keepdims=True) + 1e-9)
-    b = rest / (np.linalg.norm(rest, axis=1, keepdims=True) + 1e-9)
-    scores = a @ b.T
-    own = np.diag(scores)
-    ranks = np.concatenate(
-        [1 + (scores > own[:, None]).sum(axis=1), 1 + (own[:, None] < scores.T).sum(axis=1)]
-    )
-    return float((1.0 / ranks).mean())
-
-
 def inputs_of(session: FaultySession) -> TickInputs:
     """What the network sees of a calm session's streams, all of them, in their order."""
     tracks = list(session.calm.values())
@@ -126,28 +116,64 @@ def vectors_of(
     return {mode: raw.vectors[:, m] for m, mode in enumerate(MODES)}
 
 
-def tasks_of(
+@dataclass(slots=True)
+class Trials:
+    """What was measured of some streams, by session, so that sessions can be drawn again."""
+
+    found: list[dict[tuple[Mode, str], Found]]
+    """Faults injected into each session."""
+    events: dict[Mode, list[NDArray[np.float64]]]
+    """Answers of the probe for events."""
+    happened: list[NDArray[np.bool_]]
+    """The truth of them."""
+    activities: dict[Mode, list[NDArray[np.float64]]]
+    """Answers of the probe for activity."""
+    activity: list[FloatArray]
+    """The truth of it."""
+    ranks: dict[Mode, list[list[float]]]
+    """Reciprocal ranks of the same moment."""
+
+    def value(self, task: str, mode: Mode, sessions: Sequence[int]) -> float | None:
+        """A mode's figure at a task over some of the sessions, each as often as it is named."""
+        if task == "anomaly":
+            return promised([self.found[k] for k in sessions], mode)
+        if task == "event":
+            return scored(*drawn(self.events[mode], self.happened, sessions))
+        if task == "activity":
+            return correlation(*drawn(self.activities[mode], self.activity, sessions))
+        ranks = [rank for k in sessions for rank in self.ranks[mode][k]]
+        return float(np.mean(ranks)) if ranks else None
+
+
+def drawn(answers: Sequence[Any], truth: Sequence[Any], sessions: Sequence[int]) -> tuple[Any, Any]:
+    """Answers and truth of some sessions."""
+    return [answers[k] for k in sessions], [truth[k] for k in sessions]
+
+
+def trials_of(
     fusion: Fusion,
     sessions: Sequence[FaultySession],
     known: Mapping[int, TickInputs],
     slots: tuple[str, ...],
-) -> dict[Mode, Tasks]:
-    """Every task's figure for sessions of some streams, by mode."""
-    found: dict[tuple[Mode, str], Found] = {}
+) -> Trials:
+    """Every task, for sessions of some streams."""
+    found: list[dict[tuple[Mode, str], Found]] = []
     vectors: dict[Mode, list[FloatArray]] = {mode: [] for mode in MODES}
-    ranks: dict[Mode, list[float]] = {mode: [] for mode in MODES}
+    ranks: dict[Mode, list[list[float]]] = {mode: [] for mode in MODES}
     happened, activity = [], []
     for session in sessions:
         names = [slot for slot in slots if slot in session.calm]
         if len(names) < 2:
             continue
-        note_session(found, fusion, session, names, calm_runs={mode: [] for mode in MODES})
+        found.append({})
+        note_session(found[-1], fusion, session, names, calm_runs={mode: [] for mode in MODES})
         whole = vectors_of(fusion, session, names, known[id(session)])
         event, active = truth_of(session.seed, len(whole["hybrid"]))
         happened.append(event[WARM_TICKS:])
         activity.append(active[WARM_TICKS:])
         for mode in MODES:
             vectors[mode].append(whole[mode][WARM_TICKS:])
+            ranks[mode].append([])
         for name in names:
             others = [other for other in names if other != name]
             there = np.flatnonzero(session.calm[name].covered[TICK_HOPS - 1 :: TICK_HOPS] > 0)
@@ -157,25 +183,29 @@ def tasks_of(
             alone = vectors_of(fusion, session, [name], known[id(session)], ticks=there)
             rest = vectors_of(fusion, session, others, known[id(session)], ticks=there)
             for mode in MODES:
-                ranks[mode].append(reciprocal_rank(alone[mode], rest[mode]))
-    return {
-        mode: {
-            "anomaly": promised(found, mode),
-            "event": scored(probe(vectors[mode], happened), happened),
-            "activity": correlation(probe(vectors[mode], activity), activity),
-            "moment": float(np.mean(ranks[mode])) if ranks[mode] else None,
-        }
-        for mode in MODES
-    }
+                ranks[mode][-1].append(reciprocal_rank(alone[mode], rest[mode]))
+    return Trials(
+        found=found,
+        events={mode: probe(vectors[mode], happened) for mode in MODES},
+        happened=happened,
+        activities={mode: probe(vectors[mode], activity) for mode in MODES},
+        activity=activity,
+        ranks=ranks,
+    )
 
 
-def promised(found: Mapping[tuple[Mode, str], Found], mode: Mode) -> float | None:
+def promised(found: Sequence[Mapping[tuple[Mode, str], Found]], mode: Mode) -> float | None:
     """Mean AUROC of the promised faults."""
-    scores = [
-        auroc(np.concatenate(trials.positive), np.concatenate(trials.negative))
-        for (of_mode, name), trials in found.items()
-        if of_mode == mode and any(f.name == name and f.in_bar for f in FAULTS)
-    ]
+    scores = []
+    for name in (fault.name for fault in FAULTS if fault.in_bar):
+        trials = [each[mode, name] for each in found if (mode, name) in each]
+        if trials:
+            scores.append(
+                auroc(
+                    np.concatenate([run for each in trials for run in each.positive]),
+                    np.concatenate([run for each in trials for run in each.negative]),
+                )
+            )
     known = [score for score in scores if score is not None]
     return float(np.mean(known)) if known else None
 
@@ -207,26 +237,59 @@ def compared(fusion: Fusion, sessions: Sequence[FaultySession]) -> Iterator[Row]
     """A line for each combination and mode; hybrid's says where it is not the best."""
     known = {id(session): inputs_of(session) for session in sessions}
     for name, slots in combinations().items():
-        tasks = tasks_of(fusion, sessions, known, slots)
+        trials = trials_of(fusion, sessions, known, slots)
+        every = range(len(trials.found))
         for mode in MODES:
             row: Row = {"kind": "fusion", "pair": name, "method": mode}
-            row |= {task: rounded(tasks[mode][task]) for task in TASKS}
-            told = [value for value in tasks[mode].values() if value is not None]
+            tasks = {task: trials.value(task, mode, every) for task in TASKS}
+            row |= {task: rounded(value) for task, value in tasks.items()}
+            told = [value for value in tasks.values() if value is not None]
             row["mean"] = rounded(float(np.mean(told))) if told else None
             if mode == "hybrid":
-                row["behind"] = ", ".join(behind(tasks))
+                leads = behind(trials)
+                row["behind"] = ", ".join(lead.text for lead in leads if lead.is_certain)
+                row["behind_by_chance"] = ", ".join(x.text for x in leads if not x.is_certain)
             yield row
 
 
-def behind(tasks: Mapping[Mode, Tasks]) -> list[str]:
-    """Tasks at which hybrid is below early or late, with the other's lead."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """A task at which another mode is ahead of hybrid."""
+
+    text: str
+    """Task, mode, by how much, and the 95 % interval of that over other draws of sessions."""
+    is_certain: bool
+    """Whether the interval is all above zero."""
+
+
+def behind(trials: Trials) -> list[Lead]:
+    """Tasks at which hybrid is below early or late; sessions are drawn anew (bootstrap)."""
     found = []
+    num = len(trials.found)
     others: tuple[Mode, ...] = ("early", "late")
     for task, other in itertools.product(TASKS, others):
-        ours, theirs = tasks["hybrid"][task], tasks[other][task]
-        if ours is not None and theirs is not None and theirs - ours > 5e-4:
-            found.append(f"{task}: {other} by {theirs - ours:.3f}")
+        lead = lead_of(trials, task, other, range(num))
+        if lead is None or lead <= LEAST_LEAD:
+            continue
+        rng = np.random.default_rng(num)
+        drawn_anew = rng.integers(0, num, (DRAWS, num)).tolist()
+        draws = [lead_of(trials, task, other, sessions) for sessions in drawn_anew]
+        low, high = np.quantile([draw for draw in draws if draw is not None], [0.025, 0.975])
+        found.append(
+            Lead(
+                text=f"{task}: {other} by {lead:.3f} ({low:.3f} to {high:.3f})",
+                is_certain=bool(low > 0.0),
+            )
+        )
     return found
+
+
+def lead_of(trials: Trials, task: str, other: Mode, sessions: Sequence[int]) -> float | None:
+    """By how much another mode is ahead of hybrid; None: not measured."""
+    ours, theirs = (trials.value(task, mode, sessions) for mode in ("hybrid", other))
+    if ours is None or theirs is None or not np.isfinite(theirs - ours):
+        return None
+    return theirs - ours
 
 
 def rounded(value: float | None) -> float | None:
