@@ -1,9 +1,10 @@
 """The aggregator tells nodes the time: at once, past the queue, and only to who asks properly."""
 
 import json
+import time
+from collections.abc import Iterable
 from typing import Any
 
-import paho.mqtt.client as mqtt
 import pytest
 
 from coeval.broker_address import BrokerAddress
@@ -11,6 +12,7 @@ from coeval.evidence_wire import decode_reply
 from coeval.topics import Topics
 from coeval_aggregator.connection import Connection
 from coeval_aggregator.outgoing import Outgoing
+from coeval_aggregator.receiving_client import Received
 from coeval_aggregator.store.records import Ack
 
 TOPICS = Topics(session="s")
@@ -23,8 +25,8 @@ class FakeClient:
         self.published: list[tuple[str, bytes, int]] = []
         self.acknowledged: list[int] = []
 
-    def ack(self, mid: int, _qos: int) -> None:
-        self.acknowledged.append(mid)
+    def acknowledge(self, mids: Iterable[int]) -> None:
+        self.acknowledged += mids
 
     def publish(self, topic: str, payload: bytes, *, qos: int) -> None:
         self.published.append((topic, payload, qos))
@@ -43,15 +45,13 @@ class Bench:
             session=session,
             will=Outgoing(topic=TOPICS.state("aggregator"), payload=b"{}"),
         )
-        self.client = FakeClient()
-        self.on_message: Any = self.connection._client.on_message
+        self.client: Any = FakeClient()
+        self.connection._client = self.client
 
-    def hear(self, topic: str, payload: bytes, *, mid: int = 0) -> None:
+    def hear(self, topic: str, payload: bytes, *, mid: int | None = None) -> None:
         """Let a message arrive, at QoS 1 where it has a number."""
-        message = mqtt.MQTTMessage(mid, topic.encode())
-        message.payload = payload
-        message.qos = 1 if mid else 0
-        self.on_message(self.client, None, message)
+        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        self.connection._receive(self.client, [Received(topic.encode(), payload, mid)], now_ns)
 
 
 def test_a_question_is_answered_with_both_stamps_without_waiting_in_the_queue() -> None:

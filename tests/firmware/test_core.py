@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coeval_edge.sources.probe_wire import (
@@ -151,6 +151,8 @@ def test_the_ring_keeps_whole_messages_in_order(core: Any, steps: list[bytes | i
 
 
 @given(st.integers(0, 2**63), st.integers(-(2**31) + 1, 2**31 - 1))
+@example(2**40, 2**31 - 1)
+@example(2**40, -(2**31) + 1)
 def test_ticks_unwrap_to_either_side(core: Any, near: int, away: int) -> None:
     tick = near + away
     assert core[1].cp_ticks_unwrap(near, tick % 2**32) == max(tick, 0)

@@ -442,7 +442,8 @@ def test_each_promise_on_anomalies_has_a_number_that_breaks_it(
 
 
 def test_hybrid_must_not_be_behind_anywhere() -> None:
-    rows = [{"pair": p, "method": "hybrid", "behind": ""} for p in ("a", "b")]
+    level = {"method": "hybrid", "behind": "", "behind_by_chance": ""}
+    rows = [{"pair": p} | level for p in ("a", "b")]
     assert [bar.met for bar in fusion_bars(rows)] == [True]
     assert [bar.met for bar in fusion_bars([rows[0] | {"behind": "event: late by 0.002"}])] == [
         False
