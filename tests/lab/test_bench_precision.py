@@ -53,7 +53,7 @@ def test_every_encoder_is_measured_in_every_precision(rows: list[dict[str, Any]]
 def test_an_offset_is_judged_against_the_clocks_that_were_drawn() -> None:
     """Two encoders of one stream: the error is what is left of the drawn clocks."""
     rng = np.random.default_rng(0)
-    rows = np.cumsum(rng.normal(size=(1200, DIMS["metadata"])), axis=0).astype(np.float32)
+    rows = rng.normal(size=(1200, DIMS["metadata"])).astype(np.float32)
     rows[:, -1] = 1.0
     streams = {
         "imu": StreamRows(start_hops=3.25, rows=rows[:-60]),
