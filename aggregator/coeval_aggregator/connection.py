@@ -1,8 +1,8 @@
 """The aggregator's one connection to the broker: paho's thread in, a bounded queue out.
 
-A message is acknowledged when its receiver says so, not before: what is not, the broker keeps, and
-delivers again on the next connection. Where too much waits, a message is let go unacknowledged;
-`renew` gets such messages back.
+A message is acknowledged when its receiver says so, not before, and after all that came before it:
+what is not, the broker keeps, and delivers again on the next connection; `renew` makes one. Where
+too much waits, nothing is read: TCP holds the broker back.
 """
 
 import logging
@@ -22,15 +22,15 @@ from coeval.evidence_wire import TimeReply, decode_request, encode_reply
 from coeval.prompt_socket import acknowledge_at_once, send_at_once
 from coeval.topics import AGGREGATOR, Topics, told_by_nodes
 from coeval_aggregator.outgoing import Outgoing
+from coeval_aggregator.receipts import Receipts
 from coeval_aggregator.receiving_client import Received, ReceivingClient
 from coeval_aggregator.store.records import Ack
 
 logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 15
-QUEUE_LENGTH = 65_535
-"""Messages that wait for the loop; beyond it the newest are let go: the broker keeps them. As many
-as MQTT has numbers for: a broker cannot have more of them under way."""
+QUEUE_LENGTH = 20_000
+"""With so many messages waiting for the loop, no more is read: half a second of its work."""
 FAREWELL_S = 3.0
 REQUEST = f"/time/{AGGREGATOR}/request"
 """How the topics end at which nodes ask for the time."""
@@ -71,13 +71,10 @@ class Connection:
             will: what the broker says when we are lost.
         """
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.num_let_go = 0
-        """Messages that found the queue full."""
         self._address, self._prefix, self._session, self._will = address, prefix, session, will
-        self._connection = 0
+        self._receipts = Receipts()
         self._acknowledging = threading.Lock()
-        """Held while an acknowledgement's connection is looked at and it is queued, and while the
-        connection ends: on the next one its number is another message's."""
+        """Held while acknowledgements are put in order and queued, and while a connection ends."""
         self._client = self._make_client()
 
     def start(self) -> None:
@@ -90,7 +87,7 @@ class Connection:
         self._client.on_disconnect = None  # it is no news
         self._client.disconnect()
         self._client.loop_stop()
-        self._end_connection()
+        self._begin()
         self._client = self._make_client()  # one that starts again leaks its sockets
         self.start()
 
@@ -117,13 +114,15 @@ class Connection:
         Any thread may call this.
         """
         with self._acknowledging:
-            self._client.acknowledge(ack.mid for ack in acks if ack.connection == self._connection)
+            self._client.acknowledge(self._receipts.settle(acks))
 
     def _make_client(self) -> ReceivingClient:
         # The broker keeps the subscriptions of this client id, and what it misses.
         client = ReceivingClient(
             CallbackAPIVersion.VERSION2,
             on_received=lambda messages, received_ns: self._receive(client, messages, received_ns),
+            on_reconnect=self._begin,
+            is_full=lambda: self.events.qsize() >= QUEUE_LENGTH,
             client_id=f"coeval-aggregator-{self._prefix}-{self._session}",
             clean_session=False,
             manual_ack=True,
@@ -143,7 +142,6 @@ class Connection:
             if reason.is_failure:
                 self.events.put(Event(kind="refused", reason=str(reason)))
                 return
-            self._end_connection()
             if flags.session_present:
                 self._forget_what_comes_again()
             client.subscribe(wanted)
@@ -161,7 +159,6 @@ class Connection:
             send_at_once(connection)
 
         def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
-            self._end_connection()
             self.events.put(Event(kind="lost", reason=str(reason)))
 
         def on_connect_fail(_c: mqtt.Client, _u: Any) -> None:
@@ -176,19 +173,16 @@ class Connection:
     def _receive(self, client: mqtt.Client, messages: Sequence[Received], received_ns: int) -> None:
         """Hand messages to the loop, and answer those who ask for the time; in paho's thread."""
         acknowledge_at_once(client.socket())
-        room = QUEUE_LENGTH - self.events.qsize()
-        for raw_topic, payload, mid in messages:
-            ack = None if mid is None else Ack(self._connection, mid)
+        with self._acknowledging:
+            mids = [each.mid for each in messages]
+            acks = [None if mid is None else self._receipts.note(mid) for mid in mids]
+        for (raw_topic, payload, _), ack in zip(messages, acks, strict=True):
             try:
                 topic = raw_topic.decode()
             except UnicodeDecodeError:
                 topic = ""
             if topic and not topic.endswith(REQUEST):
-                if room > 0:
-                    room -= 1
-                    self.events.put(Event("message", topic, payload, ack))
-                else:
-                    self.num_let_go += 1
+                self.events.put(Event("message", topic, payload, ack))
                 continue
             if topic:
                 # Answered at once: what waits in the queue would be measured as the path's delay.
@@ -213,16 +207,15 @@ class Connection:
         )
         client.publish(topics.time_reply(request.asker), encode_reply(reply), qos=1)
 
-    def _end_connection(self) -> None:
+    def _begin(self) -> None:
         """From now on what was received before cannot be acknowledged any more."""
         with self._acknowledging:
-            self._connection += 1
+            self._receipts.begin()
 
     def _forget_what_comes_again(self) -> None:
         """Drop what waits and was not acknowledged: the broker, which knows us, sends it anew.
 
-        Kept, it would fill the queue, what comes again would find no room and be asked for again,
-        and an aggregator that had fallen behind once would never be level again.
+        Kept, it would be dealt with twice.
         """
         others: list[Event] = []
         try:

@@ -11,13 +11,26 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import paho.mqtt
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MessageType, MQTTErrorCode
+
+from coeval.errors import CoevalError
 
 CHUNK_BYTES = 1 << 18
 """About 800 blocks, 10 ms of work: what is to be sent waits no longer."""
 LONGEST_PACKET_BYTES = 1 << 28
 """What four digits of a length can say."""
+PAUSE_S = 0.01
+"""How long nothing is read where there is no room; what is to be sent is sent between."""
+PRIVATE = (
+    "_packet_queue",
+    "_packet_handle",
+    "_in_packet",
+    "_loop_rc_handle",
+    "_last_bytes_received",
+)
+"""What is used of paho that it does not promise to keep."""
 
 
 class Received(NamedTuple):
@@ -35,7 +48,12 @@ class ReceivingClient(mqtt.Client):
     """Hands messages to `on_received`, acknowledges them by the hundred; never at QoS 2."""
 
     def __init__(
-        self, *args: Any, on_received: Callable[[list[Received], int], None], **options: Any
+        self,
+        *args: Any,
+        on_received: Callable[[list[Received], int], None],
+        on_reconnect: Callable[[], None],
+        is_full: Callable[[], bool],
+        **options: Any,
     ):
         """Prepare.
 
@@ -43,10 +61,23 @@ class ReceivingClient(mqtt.Client):
             args: as paho's.
             on_received: called from paho's thread with what came together, in order, and when,
                 in ns of CLOCK_MONOTONIC_RAW.
+            on_reconnect: called before paho throws away what is still to be sent on the connection
+                that was: an acknowledgement that is queued later goes to the next one.
+            is_full: whether there is no room for more: then nothing is read, TCP holds the broker
+                back, and where that lasts longer than twice the keepalive the connection ends.
             options: as paho's.
+
+        Raises:
+            CoevalError: this version of paho lacks what is used of it.
         """
         super().__init__(*args, **options)
-        self._on_received = on_received
+        missing = [name for name in PRIVATE if not hasattr(self, name)]
+        if missing:
+            raise CoevalError(
+                f"paho-mqtt {paho.mqtt.__version__}: expected {', '.join(missing)}, which the "
+                "aggregator reads messages with; install paho-mqtt 2.1 or 2.2"
+            )
+        self._on_received, self._on_reconnect, self._is_full = on_received, on_reconnect, is_full
         self._reading: Any = None
         self._rest = b""
         self._received_ns = 0
@@ -58,6 +89,11 @@ class ReceivingClient(mqtt.Client):
             # One entry in paho's queue of what is to be written, whatever it holds.
             self._packet_queue(MessageType.PUBACK, packets, 0, 1)
 
+    def reconnect(self) -> MQTTErrorCode:
+        """Begin a connection; every one begins here, in paho's thread."""
+        self._on_reconnect()
+        return super().reconnect()
+
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002  paho's own
         """Take in what has come; called by paho's loop when there is something."""
         connection = self.socket()
@@ -65,6 +101,9 @@ class ReceivingClient(mqtt.Client):
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         if connection is not self._reading:  # the rest of a packet ended with its connection
             self._reading, self._rest = connection, b""
+        if self._is_full():
+            time.sleep(PAUSE_S)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
         try:
             chunk = connection.recv(CHUNK_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -20,7 +20,7 @@ from coeval.broker_address import BrokerAddress
 from coeval.errors import BadConfig
 from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
-from coeval_aggregator.connection import QUEUE_LENGTH, Connection, Event
+from coeval_aggregator.connection import Connection, Event
 from coeval_aggregator.estimating import Estimating
 from coeval_aggregator.fusing import load_early
 from coeval_aggregator.home_assistant_link import HomeAssistantLink
@@ -38,6 +38,8 @@ CHECK_S = 1.0
 LOOK_S = 0.05
 """A tick that is due waits at most so long for being told."""
 STATE_S = 10.0
+WAIT_FOR_STORE_S = 0.01
+"""How long nothing is taken from the queue where the store is behind."""
 BEHIND = 2000
 """With so many messages waiting, ticks wait too: what came is made durable first, and ticks whose
 time has passed are left out."""
@@ -141,14 +143,12 @@ class Aggregator:
             estimating.step(self.sessions, now_s=now_s)
             if now_s >= next_tick_s:
                 next_tick_s = now_s + min(self.config.tick_s, LOOK_S)
-                is_level = self._connection.events.qsize() < BEHIND
-                for session in self.sessions.values() if is_level else ():
-                    session.tell_ticks()
+                self._tell_ticks()
             if now_s >= next_check_s:
                 next_check_s = now_s + CHECK_S
                 for session in self.sessions.values():
                     session.check(now_s=now_s)
-                self._get_back_what_was_let_go()
+                self._get_back_what_was_held_back()
                 self.view = self._make_view(estimating)
                 if self.is_connected:
                     nodes = {name: each.stated.keys() for name, each in self.sessions.items()}
@@ -162,13 +162,18 @@ class Aggregator:
                 for message in session.take_outbox():
                     self._publish(message)
 
+    def _tell_ticks(self) -> None:
+        """Tell of the aligned rows that are due, unless blocks wait."""
+        if self._connection.events.qsize() < BEHIND:
+            for session in self.sessions.values():
+                session.tell_ticks()
+
     def _make_view(self, estimating: Estimating) -> View:
         return View(
             estimating_cpu_s=estimating.cpu_s,
             is_connected=self.is_connected,
             problem=self.problem(),
             store=None if self.store is None else self.store.state,
-            num_let_go=self._connection.num_let_go,
             sessions={
                 name: SessionView(facts=session.facts(), clocks=session.stated)
                 for name, session in self.sessions.items()
@@ -178,6 +183,9 @@ class Aggregator:
     def _take_events(self, *, until_s: float) -> None:
         """Handle what waits, for at most until then."""
         while (left_s := until_s - time.monotonic()) > 0:
+            if self.store is not None and self.store.is_behind:
+                time.sleep(min(left_s, WAIT_FOR_STORE_S))
+                continue
             try:
                 event = self._connection.events.get(timeout=left_s)
             except queue.Empty:
@@ -264,14 +272,13 @@ class Aggregator:
                 self._say_online_in(name, session)
         return session
 
-    def _get_back_what_was_let_go(self) -> None:
-        """Ask the broker again for what could not be taken, once there is room."""
-        num_held_back = self.counts["held_back"] + self._connection.num_let_go
-        is_room = self._connection.events.qsize() < QUEUE_LENGTH // 2
-        if self.store is not None:
-            state = self.store.state
-            is_room = is_room and state.problem is None and state.num_waiting < 1000
-        if num_held_back == self._num_renewed_for or not is_room:
+    def _get_back_what_was_held_back(self) -> None:
+        """Ask the broker again for what could not be taken, once it can.
+
+        At once: nothing that came after it can be acknowledged on this connection.
+        """
+        num_held_back = self.counts["held_back"]
+        if num_held_back == self._num_renewed_for or self.problem() is not None:
             return
         logger.info("asking the broker again num=%d", num_held_back - self._num_renewed_for)
         self._num_renewed_for = num_held_back
@@ -308,7 +315,6 @@ class Aggregator:
             "software": __version__,
             "joined": f"{self._boot}-{self._num_joined}",
             "degraded": [] if problem is None else [problem],
-            "queue_overflows": self._connection.num_let_go,
             "store": None if self.store is None else self._store_facts(self.store),
         }
 

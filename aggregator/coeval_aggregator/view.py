@@ -27,8 +27,6 @@ class View:
     """Why it is degraded; None: it is not, as far as the store is concerned."""
     store: StoreState | None = None
     """How the writing goes; None: nothing is kept."""
-    num_let_go: int = 0
-    """Messages that found no room and were asked for again."""
     estimating_cpu_s: float = 0.0
     """Processor time of all estimates of clocks so far."""
     sessions: Mapping[str, SessionView] = field(default_factory=dict)

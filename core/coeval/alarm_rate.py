@@ -69,6 +69,11 @@ class AlarmRate:
             low, high = (middle, high) if float(self.at(middle)) > per_day else (low, middle)
         return high
 
+    def passed(self, share: float) -> float:
+        """The score that calm material passes so much of its time; no higher than is counted."""
+        wanted = np.log(share * self.per_day[0])
+        return float(np.interp(-wanted, -np.log(self.per_day), self.scores))
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return {

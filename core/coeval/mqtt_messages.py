@@ -120,7 +120,6 @@ AGGREGATOR_STATE = record(
         "software": TEXT,
         "joined": says(TEXT, "changes when nodes are to send their last blocks again"),
         "degraded": says(array(TEXT), "what is wrong with it; empty: nothing"),
-        "queue_overflows": COUNT,
         "store": or_null(
             record(
                 problem=or_null(TEXT),

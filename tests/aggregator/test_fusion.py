@@ -189,3 +189,30 @@ def test_two_ways_to_raise_an_alarm_raise_twice_as_many(fusion: Fusion) -> None:
 def test_of_text_nobody_asks_whether_it_repeats(fusion: Fusion) -> None:
     score = fusion.rates["hybrid"]["text"].threshold(1.0)
     assert fusion.per_day(score, 99.0, modality="text") == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_stream_that_always_lies_above_counted_calm_alarms_that_much_later(
+    fusion: Fusion,
+) -> None:
+    rate = fusion.rates["hybrid"]["video"]
+    score, raised = rate.threshold(1.0), rate.passed(0.1) + 0.7
+    told = fusion.per_day(score + 0.7, 0.0, modality="video", usual=raised)
+    assert told == pytest.approx(fusion.per_day(score, 0.0, modality="video"), rel=1e-3)
+
+
+def test_a_stream_that_lies_below_counted_calm_alarms_no_sooner(fusion: Fusion) -> None:
+    like = fusion.per_day(0.5, 0.0, modality="video")
+    assert fusion.per_day(0.5, 0.0, modality="video", usual=-9.0) == like
+
+
+def test_what_is_usual_for_a_stream_excuses_no_repeats(fusion: Fusion) -> None:
+    repeats = fusion.per_day(-99.0, 20.0, modality="video")
+    assert fusion.per_day(-99.0, 20.0, modality="video", usual=5.0) == repeats
+
+
+def test_a_stream_of_unknown_past_is_taken_for_a_raised_one(fusion: Fusion) -> None:
+    unknown = fusion.per_day(1.0, 0.0, modality="video", usual=float("nan"))
+    like = fusion.per_day(1.0, 0.0, modality="video")
+    assert unknown is not None
+    assert like is not None
+    assert unknown > like

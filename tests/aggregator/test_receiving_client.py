@@ -4,11 +4,13 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import paho.mqtt.client
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from coeval.errors import CoevalError
 from coeval_aggregator.receiving_client import Received, ReceivingClient, long_length
 
 
@@ -30,11 +32,14 @@ class Receiving:
 
     def __init__(self) -> None:
         self.got: list[Received] = []
+        self.is_full = False
         self.ours, self.theirs = socket.socketpair()
         self.theirs.setblocking(False)
         self.client: Any = ReceivingClient(
             CallbackAPIVersion.VERSION2,
             on_received=lambda messages, _: self.got.extend(messages),
+            on_reconnect=lambda: None,
+            is_full=lambda: self.is_full,
             manual_ack=True,
         )
         self.client._sock = self.theirs
@@ -129,3 +134,33 @@ def test_an_end_of_the_connection_is_told(receiving: Receiving) -> None:
 def test_a_length_that_is_not_whole_is_waited_for() -> None:
     assert long_length(b"\x80", 0) is None
     assert long_length(b"\x80\x01", 0) == (128, 2)
+
+
+def test_nothing_is_read_while_there_is_no_room(receiving: Receiving) -> None:
+    receiving.is_full = True
+    receiving.hear(publish(b"a", b"1", 5))
+    assert receiving.got == []
+    receiving.is_full = False
+    receiving.client.loop_read()
+    assert [each.mid for each in receiving.got] == [5]
+
+
+def test_a_paho_that_lacks_what_is_used_of_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(paho.mqtt.client.Client, "_packet_handle")
+    with pytest.raises(CoevalError, match=r"paho-mqtt .*_packet_handle.*install"):
+        ReceivingClient(
+            CallbackAPIVersion.VERSION2,
+            on_received=lambda *_: None,
+            on_reconnect=lambda: None,
+            is_full=lambda: False,
+        )
+
+
+def test_a_connection_is_over_before_what_it_had_to_send_is_thrown_away(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    receiving.client._on_reconnect = lambda: seen.append("over")
+    monkeypatch.setattr(paho.mqtt.client.Client, "reconnect", lambda _: seen.append("begun"))
+    receiving.client.reconnect()
+    assert seen == ["over", "begun"]

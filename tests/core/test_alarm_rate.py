@@ -83,3 +83,14 @@ def test_a_rate_comes_back_from_json() -> None:
     rate = fit_alarm_rate(calm(1.0, 1))
     again = AlarmRate.from_json(rate.to_json())
     assert again.at(5.0) == pytest.approx(float(rate.at(5.0)), rel=1e-2)
+
+
+def test_a_share_of_the_time_is_the_score_passed_for_it() -> None:
+    runs = calm(4.0, 1)
+    score = fit_alarm_rate(runs).passed(0.1)
+    assert np.mean(np.concatenate(runs) > score) == pytest.approx(0.1, abs=0.01)
+
+
+def test_no_score_beyond_those_counted_is_said_to_be_passed() -> None:
+    rate = fit_alarm_rate(calm(1.0, 1))
+    assert rate.passed(1e-9) == rate.scores[-1]

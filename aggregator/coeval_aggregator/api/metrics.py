@@ -24,7 +24,6 @@ class AggregatorCollector(Collector):
         yield gauge("coeval_broker_connected", "1: the broker delivers", view.is_connected)
         yield gauge("coeval_degraded", "1: something is wrong", bool(view.problems()))
         yield gauge("coeval_sessions", "Sessions served", len(view.sessions))
-        yield counter("coeval_let_go", "Messages asked for again", view.num_let_go)
         yield counter(
             "coeval_estimating_cpu_seconds", "Spent on estimates of clocks", view.estimating_cpu_s
         )

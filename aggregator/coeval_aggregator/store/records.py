@@ -145,8 +145,8 @@ class Ack(NamedTuple):
 
     connection: int
     """Which connection delivered it: a number means nothing on another."""
-    mid: int
-    """Its number."""
+    number: int
+    """How many messages that are to be acknowledged came before it on that connection."""
 
 
 class Kept(NamedTuple):

@@ -77,6 +77,8 @@ class StoreWriter:
         self._retry_s = retry_s
         self._waiting: queue.SimpleQueue[Kept | None] = queue.SimpleQueue()
         self._in_hand = 0
+        self._num_asked = self._num_answered = 0
+        """Messages taken, and those that were acknowledged; a thread each counts."""
         self._problem: str | None = None
         self._since_s: float | None = None
         self._num_held_back = self._num_lost = 0
@@ -103,16 +105,24 @@ class StoreWriter:
 
         To be called by one thread.
         """
-        num_waiting = self._waiting.qsize() + self._in_hand
+        num_asked = self._num_asked - self._num_answered
         if kept.ack is None:
-            if num_waiting >= self._config.max_waiting + MOST_UNASKED:
+            if self._waiting.qsize() + self._in_hand - num_asked >= MOST_UNASKED:
                 self._num_lost += 1
                 return False
-        elif num_waiting >= self._config.max_waiting:
+        elif num_asked >= self._config.max_waiting:
             self._num_held_back += 1
             return False
+        else:
+            self._num_asked += 1
         self._waiting.put(kept)
         return True
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is no room for messages although they can be written: it is soon over."""
+        num_asked = self._num_asked - self._num_answered
+        return self._problem is None and num_asked >= self._config.max_waiting
 
     @property
     def state(self) -> StoreState:
@@ -191,7 +201,9 @@ class StoreWriter:
             logger.exception("batch refused records=%d; trying one by one", len(batch))
             for kept in batch:
                 self._write_alone(store, kept)
-        self._acknowledge([kept.ack for kept in batch if kept.ack is not None])
+        acks = [kept.ack for kept in batch if kept.ack is not None]
+        self._acknowledge(acks)
+        self._num_answered += len(acks)
         self._in_hand = 0
 
     def _write_alone(self, store: Store, kept: Kept) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from coeval.fusion_input import TICK_HOPS, SessionInputs
 from coeval.samples import FloatArray
 from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, WARM_HOPS, Fusion, Mode
+from coeval_aggregator.own_usual import OwnUsual
 from coeval_lab.bench.fault_material import (
     FaultySession,
     Track,
@@ -88,11 +89,30 @@ class Judged:
     """Fused vectors, shape (N, 64)."""
 
 
+class KnownSession:
+    """What is known of a session's streams by some moment."""
+
+    def __init__(self, num_streams: int) -> None:
+        """Begin with nothing known."""
+        self.inputs = SessionInputs(num_streams)
+        self.usual: dict[Mode, list[OwnUsual]] = {
+            mode: [OwnUsual() for _ in range(num_streams)] for mode in MODES
+        }
+
+    def usual_of(
+        self, mode: Mode, s: int, scores: FloatArray, usable: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """What was usual for a stream at its next ticks; NaN where that is not known."""
+        own = self.usual[mode][s]
+        told = [own.push(float(x)) if ok else None for x, ok in zip(scores, usable, strict=True)]
+        return np.array([np.nan if u is None else u for u in told])
+
+
 def judge(
     fusion: Fusion,
     tracks: Sequence[Track],
     *,
-    inputs: SessionInputs | None = None,
+    known: KnownSession | None = None,
     from_hop: int = 0,
     to_hop: int | None = None,
 ) -> Judged:
@@ -101,14 +121,14 @@ def judge(
     Args:
         fusion: the network.
         tracks: all streams.
-        inputs: what is known of the hops before `from_hop`; goes on to `to_hop`. None: nothing.
+        known: what is known of the hops before `from_hop`; goes on to `to_hop`. None: nothing.
         from_hop: first hop to be pushed, a multiple of TICK_HOPS.
         to_hop: the end; None: all.
     """
-    inputs = inputs or SessionInputs(len(tracks))
+    known = known or KnownSession(len(tracks))
     span = slice(from_hop, to_hop)
     covered = np.stack([track.covered for track in tracks])
-    given = inputs.push(np.stack([track.rows[span] for track in tracks]), covered[:, span])
+    given = known.inputs.push(np.stack([track.rows[span] for track in tracks]), covered[:, span])
     raw = fusion.run(given, [track.modality for track in tracks])
     ends = from_hop + np.arange(1, len(raw.vectors) + 1) * TICK_HOPS
     seen = np.cumsum(covered, axis=1)[:, ends - 1].T
@@ -118,8 +138,13 @@ def judge(
     for m, mode in enumerate(MODES):
         per_day = np.full(usable.shape, np.inf)
         for s, track in enumerate(tracks):
+            scores = raw.scores[:, m, s]
             rate = fusion.per_day(
-                raw.scores[:, m, s], track.surprise[ends - 1], modality=track.modality, mode=mode
+                scores,
+                track.surprise[ends - 1],
+                modality=track.modality,
+                mode=mode,
+                usual=known.usual_of(mode, s, scores, usable[:, s]),
             )
             per_day[:, s] = np.inf if rate is None else rate
         per_day = np.where(usable, np.maximum(per_day, 1e-12), 1e12)
@@ -144,9 +169,9 @@ def note_session(
     """Judge a session of some streams, calm and with each fault of one of them."""
     tracks = [session.calm[name] for name in names]
     begin = session.onset_hop // TICK_HOPS * TICK_HOPS
-    known = SessionInputs(len(tracks))
-    before = judge(fusion, tracks, inputs=known, to_hop=begin)
-    after = judge(fusion, tracks, inputs=copy.deepcopy(known), from_hop=begin)
+    known = KnownSession(len(tracks))
+    before = judge(fusion, tracks, known=known, to_hop=begin)
+    after = judge(fusion, tracks, known=copy.deepcopy(known), from_hop=begin)
     calm = {
         mode: np.concatenate([before.session[mode], after.session[mode]])[WARM_TICKS:]
         for mode in MODES
@@ -159,7 +184,7 @@ def note_session(
             continue
         at = names.index(name)
         faulty = [injected.track if track.name == name else track for track in tracks]
-        changed = judge(fusion, faulty, inputs=copy.deepcopy(known), from_hop=begin)
+        changed = judge(fusion, faulty, known=copy.deepcopy(known), from_hop=begin)
         knowable = told_apart(session.calm[name], injected.track)[begin:][
             TICK_HOPS - 1 :: TICK_HOPS
         ]

@@ -72,7 +72,7 @@ def evidence(payload: bytes = b"{}") -> EvidenceRecord:
 def kept(
     *records: Record, session: str = "s", utc_ns: int = 1_000_000_000, mid: int | None = None
 ) -> Kept:
-    ack = None if mid is None else Ack(connection=1, mid=mid)
+    ack = None if mid is None else Ack(connection=1, number=mid)
     return Kept(session=session, utc_ns=utc_ns, records=records, ack=ack)
 
 

@@ -34,7 +34,7 @@ class Acks:
 
     def __call__(self, acks: Sequence[Ack]) -> None:
         with self._changed:
-            self.mids += [ack.mid for ack in acks]
+            self.mids += [ack.number for ack in acks]
             self._changed.notify_all()
 
     def wait_for(self, num: int) -> None:
@@ -193,6 +193,7 @@ def test_what_waits_is_bounded_and_the_rest_stays_with_the_broker(url: str) -> N
         assert taken == [True] * 50 + [False] * 30
         assert writer.put(kept(event()))
         assert (writer.state.num_held_back, writer.state.num_waiting) == (30, 51)
+        assert not writer.is_behind  # but away: nobody waits for it
         disk.is_away = False
         acks.wait_for(50)
         again = [writer.put(kept(block(seq), mid=seq)) for seq in range(50, 80)]
@@ -220,7 +221,7 @@ from coeval_aggregator.store.opening import open_store
 from coeval_aggregator.store.writer import StoreWriter
 
 def say(acks):
-    sys.stdout.write("".join(f"{{ack.mid}}\\n" for ack in acks))
+    sys.stdout.write("".join(f"{{ack.number}}\\n" for ack in acks))
     sys.stdout.flush()
 
 writer = StoreWriter(lambda: open_store({url!r}), config=StoreConfig(), acknowledge=say)
