@@ -95,12 +95,15 @@ def test_everything_else_waits_for_the_loop() -> None:
     assert bench.client.published == []
 
 
-def test_what_waits_is_not_acknowledged_and_a_question_is() -> None:
+def test_a_question_is_acknowledged_after_what_came_before_it() -> None:
     bench = Bench()
     bench.hear(TOPICS.block("cam", "mic"), b"x", mid=7)
     bench.hear(TOPICS.time_request("aggregator"), b"", mid=8)
-    assert bench.connection.events.get_nowait().ack == Ack(connection=0, mid=7)
-    assert bench.client.acknowledged == [8]
+    ack = bench.connection.events.get_nowait().ack
+    assert ack == Ack(connection=0, number=0)
+    assert bench.client.acknowledged == []
+    bench.connection.acknowledge([ack])
+    assert bench.client.acknowledged == [7, 8]
 
 
 def test_a_question_in_any_session_is_answered_in_that_session() -> None:
