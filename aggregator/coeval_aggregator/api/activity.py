@@ -3,16 +3,13 @@
 A number an instant in place of an embedding: what the page draws of the past.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
-from coeval.samples import IntArray
-from coeval_aggregator.api.aligned import timeline_to_json
+from coeval_aggregator.api.aligned_page import AlignedPage
 from coeval_aggregator.store.alignment import AlignedRows
-from coeval_aggregator.store.reading import SessionRow, TimelineRow
 
 DECIMALS = 3
 SCHEMA: dict[str, Any] = {
@@ -51,24 +48,13 @@ def moves(aligned: AlignedRows) -> list[float | None]:
     return [move if is_known else None for move, is_known in zip(told, known, strict=True)]
 
 
-def to_json(
-    session: SessionRow,
-    timeline: TimelineRow,
-    *,
-    t_ref_ns: IntArray,
-    step_ns: int,
-    streams: Mapping[str, AlignedRows],
-    following: str | None,
-) -> bytes:
+def to_json(page: AlignedPage, *, following: str | None) -> bytes:
     """A page as JSON; the first row of each stream is the one before the page."""
-    value = {
-        "session": session.name,
-        "timeline": timeline_to_json(timeline),
-        "step_s": step_ns / 1e9,
-        "from_ns": int(t_ref_ns[1]),
+    value = page.facts() | {
+        "from_ns": int(page.t_ref_ns[1]),
         "streams": {
             name: {"modality": each.modality, "activity": moves(each)}
-            for name, each in streams.items()
+            for name, each in page.streams.items()
         },
         "next": following,
     }

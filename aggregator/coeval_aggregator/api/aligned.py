@@ -1,17 +1,16 @@
 """`/aligned`: streams side by side at fixed instants of the timeline, as JSON or as Arrow."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
-from coeval.samples import IntArray
+from coeval_aggregator.api.aligned_page import AlignedPage
 from coeval_aggregator.export.tables import SIGN
 from coeval_aggregator.store.alignment import AlignedRows
-from coeval_aggregator.store.reading import SessionRow, TimelineRow
 
 ARROW = "application/vnd.apache.arrow.stream"
 SCHEMA: dict[str, Any] = {
@@ -56,38 +55,17 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def timeline_to_json(timeline: TimelineRow) -> dict[str, Any]:
-    """A timeline as it is told."""
-    return {
-        "number": timeline.id,
-        "reference": timeline.reference,
-        "boot": timeline.boot,
-        "began_utc_ns": timeline.began_utc_ns,
-    }
-
-
-def to_json(
-    session: SessionRow,
-    timeline: TimelineRow,
-    *,
-    t_ref_ns: IntArray,
-    step_ns: int,
-    streams: Mapping[str, AlignedRows],
-    following: str | None,
-) -> bytes:
+def to_json(page: AlignedPage, *, following: str | None) -> bytes:
     """A page as JSON."""
-    value = {
-        "session": session.name,
-        "timeline": timeline_to_json(timeline),
-        "step_s": step_ns / 1e9,
-        "t_ref_ns": t_ref_ns,
+    value = page.facts() | {
+        "t_ref_ns": page.t_ref_ns,
         "streams": {
             name: {
                 "modality": each.modality,
                 "ci95_s": each.ci95_s,
                 "rows": rows_to_json(each),
             }
-            for name, each in streams.items()
+            for name, each in page.streams.items()
         },
         "next": following,
     }
@@ -102,17 +80,11 @@ def rows_to_json(aligned: AlignedRows) -> Any:
     return [row if is_there else None for row, is_there in zip(aligned.rows, there, strict=True)]
 
 
-def to_arrow(
-    session: SessionRow,
-    timeline: TimelineRow,
-    *,
-    t_ref_ns: IntArray,
-    streams: Mapping[str, AlignedRows],
-) -> bytes:
+def to_arrow(page: AlignedPage) -> bytes:
     """A page as an Arrow stream: a column of instants, and one a stream."""
     fields = [pa.field("t_ref_ns", pa.int64(), metadata={"unit": "ns"})]
-    columns: list[pa.Array] = [pa.array(t_ref_ns)]
-    for name, each in streams.items():
+    columns: list[pa.Array] = [pa.array(page.t_ref_ns)]
+    for name, each in page.streams.items():
         dim = each.rows.shape[1]
         kind = pa.list_(pa.float32(), dim)
         facts = {"unit": "1", "modality": each.modality or ""}
@@ -122,8 +94,8 @@ def to_arrow(
         flat = pa.array(np.ascontiguousarray(each.rows).ravel())
         columns.append(pa.FixedSizeListArray.from_arrays(flat, dim, mask=pa.array(~each.is_there)))
     facts = {
-        "coeval.session": session.name,
-        "coeval.reference": timeline.reference,
+        "coeval.session": page.session.name,
+        "coeval.reference": page.timeline.reference,
         "coeval.sign": SIGN,
     }
     schema = pa.schema(fields, metadata=facts)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -19,12 +18,12 @@ from coeval import __version__
 from coeval.hops import HOP_NS
 from coeval.time import NS_PER_S
 from coeval_aggregator.api import activity, aligned, problems
+from coeval_aggregator.api.aligned_page import read_page, timeline_to_json
 from coeval_aggregator.api.asked import (
     find_session,
     find_timeline,
     read_range,
     read_step,
-    read_streams,
     refuse_unknown,
 )
 from coeval_aggregator.api.metrics import make_registry, scrape
@@ -32,7 +31,6 @@ from coeval_aggregator.api.problems import Problem
 from coeval_aggregator.api.readers import Readers
 from coeval_aggregator.export import tables
 from coeval_aggregator.export.content import Content
-from coeval_aggregator.store.alignment import align_rows
 from coeval_aggregator.store.reading import Reader
 from coeval_aggregator.view import View
 
@@ -127,7 +125,7 @@ def make_app(
         now = view().sessions.get(session)
         with stored().lend() as reader:
             found = find_session(reader, session)
-            timelines = [aligned.timeline_to_json(each) for each in reader.timelines(found)]
+            timelines = [timeline_to_json(each) for each in reader.timelines(found)]
         told = {
             "session": found.name,
             "began_utc_ns": found.began_utc_ns,
@@ -214,7 +212,7 @@ def make_app(
                 return paged(Response(body, media_type=aligned.ARROW), following)
         told = {
             "session": session,
-            "timeline": aligned.timeline_to_json(chosen),
+            "timeline": timeline_to_json(chosen),
             "clocks": rows,
             "next": following,
         }
@@ -238,21 +236,21 @@ def make_app(
         """Embeddings of several streams at the same instants of the timeline."""
         step_ns = read_step(step)
         with stored().lend() as reader:
-            found = find_session(reader, session)
-            chosen = find_timeline(reader, found, timeline)
-            wanted = read_range(reader, found, chosen, from_s=from_, to_s=to)
-            names = read_streams(reader, found, streams)
-            end_ns = min(wanted.to_ns, wanted.from_ns + limit * step_ns)
-            t_ref_ns = np.arange(wanted.from_ns, end_ns, step_ns, dtype=np.int64)
-            rows = align_rows(reader, found, chosen, t_ref_ns=t_ref_ns, streams=names)
-        next_ns = int(t_ref_ns[-1]) + step_ns
-        following = next_url(request, from_ns=next_ns) if next_ns < wanted.to_ns else None
+            page = read_page(
+                reader,
+                session=session,
+                timeline=timeline,
+                from_s=from_,
+                to_s=to,
+                streams=streams,
+                step_ns=step_ns,
+                limit=limit,
+            )
+        following = None if page.next_ns is None else next_url(request, from_ns=page.next_ns)
         if aligned.ARROW in accept:
-            body = aligned.to_arrow(found, chosen, t_ref_ns=t_ref_ns, streams=rows)
+            body = aligned.to_arrow(page)
             return paged(Response(body, media_type=aligned.ARROW), following)
-        body = aligned.to_json(
-            found, chosen, t_ref_ns=t_ref_ns, step_ns=step_ns, streams=rows, following=following
-        )
+        body = aligned.to_json(page, following=following)
         return paged(Response(body, media_type="application/json"), following)
 
     @app.get(
@@ -278,18 +276,19 @@ def make_app(
         """How far each stream's embedding moves from one instant to the next."""
         step_ns = read_step(step)
         with stored().lend() as reader:
-            found = find_session(reader, session)
-            chosen = find_timeline(reader, found, timeline)
-            wanted = read_range(reader, found, chosen, from_s=from_, to_s=to)
-            names = read_streams(reader, found, streams)
-            end_ns = min(wanted.to_ns, wanted.from_ns + limit * step_ns)
-            t_ref_ns = np.arange(wanted.from_ns - step_ns, end_ns, step_ns, dtype=np.int64)
-            rows = align_rows(reader, found, chosen, t_ref_ns=t_ref_ns, streams=names)
-        next_ns = int(t_ref_ns[-1]) + step_ns
-        following = next_url(request, from_ns=next_ns) if next_ns < wanted.to_ns else None
-        body = activity.to_json(
-            found, chosen, t_ref_ns=t_ref_ns, step_ns=step_ns, streams=rows, following=following
-        )
+            page = read_page(
+                reader,
+                session=session,
+                timeline=timeline,
+                from_s=from_,
+                to_s=to,
+                streams=streams,
+                step_ns=step_ns,
+                limit=limit,
+                num_before=1,  # the first instant moves from it
+            )
+        following = None if page.next_ns is None else next_url(request, from_ns=page.next_ns)
+        body = activity.to_json(page, following=following)
         return paged(Response(body, media_type="application/json"), following)
 
     @app.get("/v1/sessions/{session}/ticks", responses=problems.RESPONSES)
@@ -312,7 +311,7 @@ def make_app(
         )
         told = {
             "session": session,
-            "timeline": aligned.timeline_to_json(chosen),
+            "timeline": timeline_to_json(chosen),
             "ticks": rows[:limit],
             "next": following,
         }
