@@ -105,12 +105,11 @@ class StoreWriter:
 
         To be called by one thread.
         """
-        num_asked = self._num_asked - self._num_answered
         if kept.ack is None:
-            if self._waiting.qsize() + self._in_hand - num_asked >= MOST_UNASKED:
+            if self._waiting.qsize() + self._in_hand - self._num_unanswered >= MOST_UNASKED:
                 self._num_lost += 1
                 return False
-        elif num_asked >= self._config.max_waiting:
+        elif self._num_unanswered >= self._config.max_waiting:
             self._num_held_back += 1
             return False
         else:
@@ -121,8 +120,12 @@ class StoreWriter:
     @property
     def is_behind(self) -> bool:
         """Whether there is no room for messages although they can be written: it is soon over."""
-        num_asked = self._num_asked - self._num_answered
-        return self._problem is None and num_asked >= self._config.max_waiting
+        return self._problem is None and self._num_unanswered >= self._config.max_waiting
+
+    @property
+    def _num_unanswered(self) -> int:
+        """Messages taken and not acknowledged yet."""
+        return self._num_asked - self._num_answered
 
     @property
     def state(self) -> StoreState:
