@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from coeval.errors import BadConfig
 from coeval_lab.bench.aggregator_bars import bars_of, plot_costs
 from coeval_lab.bench.aggregator_ingest import ingest_rows
 from coeval_lab.bench.aggregator_live import live_row, memory_row
@@ -19,7 +18,7 @@ from coeval_lab.bench.aggregator_outage import outage_row
 from coeval_lab.bench.aggregator_process import Row, Say
 from coeval_lab.bench.aggregator_reading import reading_rows
 from coeval_lab.bench.bars import Bar
-from coeval_lab.bench.report import Page
+from coeval_lab.bench.report import Page, chosen_parts, with_parts_again
 
 Keep = Callable[[Sequence[Row]], None]
 
@@ -90,10 +89,7 @@ def plan_of(
         BadConfig: a section that is none.
     """
     del seed, recordings
-    unknown = [name for name in sections if name not in SECTIONS]
-    if unknown:
-        raise BadConfig(f"--sections: no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
-    chosen = tuple(name for name in SECTIONS if name in (sections or SECTIONS))
+    chosen = chosen_parts(sections, SECTIONS)
     if not with_peers:
         chosen = tuple(name for name in chosen if name != "lsl")
     return replace(QUICK if quick else Plan(), sections=chosen)
@@ -119,8 +115,9 @@ def run(
 
 def merged(plan: Plan, before: Sequence[Row], rows: Sequence[Row]) -> tuple[list[Row], list[Bar]]:
     """A report's rows with those of the sections that were measured again in their place."""
-    kept = [row for row in before if row["part"] not in plan.sections]
-    whole = sorted([*kept, *rows], key=lambda row: SECTIONS.index(row["part"]))
+    whole = with_parts_again(
+        before, rows, chosen=plan.sections, known=SECTIONS, part_of=lambda row: str(row["part"])
+    )
     return whole, bars_of(whole)
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from coeval.errors import BadConfig
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.encoders_bars import PROTOTYPE, bars_of
 from coeval_lab.bench.encoders_cca import learn_cca
@@ -38,7 +37,7 @@ from coeval_lab.bench.encoders_sections import SECTIONS, rows_of_section
 from coeval_lab.bench.encoders_speed import SPEED, speed_rows
 from coeval_lab.bench.encoders_variants import make_missing
 from coeval_lab.bench.processes import PROCESSES, as_done, in_process
-from coeval_lab.bench.report import Page
+from coeval_lab.bench.report import Page, chosen_parts, with_parts_again
 from coeval_training.data import StreamRows
 
 __all__ = ["PAGE", "merged", "plan_of", "run"]
@@ -116,18 +115,19 @@ def parts_of(plan: Plan) -> tuple[str, ...]:
     Raises:
         BadConfig: one that is asked for is none.
     """
-    known = (PAIRS, SPEED, *(section.name for section in SECTIONS if section.is_there))
-    unknown = [name for name in plan.parts if name not in known]
-    if unknown:
-        raise BadConfig(f"--sections: no section {unknown[0]!r}; there are: {', '.join(known)}")
-    return tuple(name for name in known if name in (plan.parts or known))
+    return chosen_parts(plan.parts, known_parts())
+
+
+def known_parts() -> tuple[str, ...]:
+    """What this version measures, in the table's order."""
+    return (PAIRS, SPEED, *(section.name for section in SECTIONS if section.is_there))
 
 
 def merged(plan: Plan, before: Sequence[Row], rows: Sequence[Row]) -> tuple[list[Row], list[Bar]]:
     """A report's rows with those of the parts that were measured again in their place."""
-    chosen, parts = parts_of(plan), parts_of(replace(plan, parts=()))
-    kept = [row for row in before if part_of(row) not in chosen]
-    whole = sorted([*kept, *rows], key=lambda row: parts.index(part_of(row)))
+    whole = with_parts_again(
+        before, rows, chosen=parts_of(plan), known=known_parts(), part_of=part_of
+    )
     return whole, all_bars(whole)
 
 

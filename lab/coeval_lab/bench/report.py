@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
+from coeval.errors import BadConfig
 from coeval_lab.bench.bars import Bar
 
 
@@ -145,6 +146,31 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     path = folder / "rows.json"
     found: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     return found
+
+
+def chosen_parts(asked: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The parts of a benchmark that are measured, in their own order; nothing asked: all.
+
+    Raises:
+        BadConfig: one that is asked for is none.
+    """
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise BadConfig(f"--sections: no section {unknown[0]!r}; there are: {', '.join(known)}")
+    return tuple(name for name in known if name in (asked or known))
+
+
+def with_parts_again(
+    before: Sequence[dict[str, Any]],
+    again: Sequence[dict[str, Any]],
+    *,
+    chosen: Sequence[str],
+    known: Sequence[str],
+    part_of: Callable[[dict[str, Any]], str],
+) -> list[dict[str, Any]]:
+    """A report's rows with those of the parts that were measured again in their place."""
+    kept = [row for row in before if part_of(row) not in chosen]
+    return sorted([*kept, *again], key=lambda row: known.index(part_of(row)))
 
 
 def write_report(
