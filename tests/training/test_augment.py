@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from coeval_training.augment import disturbed, stretched, varied
+from coeval.features import DIMS
+from coeval.features.metadata import CHANNEL_DIM, POOLED_DIM
+from coeval_training.augment import disturbed, other_channels, overlaid, stretched, varied
 from coeval_training.data import StreamRows
 
 
@@ -48,3 +50,41 @@ def test_disturbed_rows_keep_coverage_and_absence() -> None:
     assert torch.equal(other[..., -1], rows[..., -1])
     assert not other[:, 20:30].any()
     assert not torch.equal(other[:, :20, :-1], rows[:, :20, :-1])
+
+
+def random_rows(batch: int, dim: int, *, hops: int = 50) -> torch.Tensor:
+    return torch.randn((batch, hops, dim), generator=torch.Generator().manual_seed(0))
+
+
+def test_an_overlaid_stream_also_shows_the_scene_so_many_places_before() -> None:
+    rows = random_rows(8, 9)
+    rows[:, 20:30] = 0.0
+    other = overlaid(rows, torch.Generator().manual_seed(1), apart=3, share=1.0, largest=0.6)
+    factors = (other - rows)[:, :20, :-1] / rows.roll(3, dims=0)[:, :20, :-1]
+    for factor in factors:
+        torch.testing.assert_close(factor, factor[0, 0].expand_as(factor), rtol=1e-3, atol=1e-4)
+    assert 0 < factors.min() < factors.max() < 0.6
+    assert not other[:, 20:30].any()
+    assert torch.equal(other[..., -1], rows[..., -1])
+
+
+def test_as_many_streams_are_overlaid_as_asked_for() -> None:
+    rows = random_rows(200, 9, hops=2)
+    other = overlaid(rows, torch.Generator().manual_seed(1), apart=4, share=0.3, largest=0.6)
+    assert 30 <= (other != rows).any(2).any(1).sum() <= 90
+
+
+def test_single_channels_lose_sign_and_gain_or_are_lost_and_what_is_pooled_stays() -> None:
+    rows = random_rows(40, DIMS["metadata"])
+    other = other_channels(rows, torch.Generator().manual_seed(1), spread=0.2, lost=0.15)
+    assert torch.equal(other[..., :POOLED_DIM], rows[..., :POOLED_DIM])
+    assert torch.equal(other[..., -1], rows[..., -1])
+    ratio = (other / rows)[..., POOLED_DIM:-1].reshape(40, 50, -1, CHANNEL_DIM)
+    factor = ratio[:, 0]
+    torch.testing.assert_close(ratio, factor[:, None].expand_as(ratio), rtol=1e-3, atol=1e-4)
+    level, change, bustle, sudden = factor.unbind(-1)
+    torch.testing.assert_close(level, change, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(bustle, sudden, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(level.abs(), bustle, rtol=1e-3, atol=1e-4)
+    assert 200 < (level < 0).sum() < 350
+    assert 40 < (level == 0).sum() < 160

@@ -40,13 +40,23 @@ def embed(encoder: Encoder, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_every_modality_gets_one_embedding_a_hop_and_its_row_back(modality: Modality) -> None:
     encoder = make_encoder(modality)
-    embeddings = embed(encoder, rows(2, DIMS[modality]))
+    x = rows(2, DIMS[modality])
+    embeddings = embed(encoder, x)
     assert embeddings.shape == (2, HOPS, EMBEDDING_DIM)
-    assert encoder.reconstruct(embeddings).shape == (2, HOPS, DIMS[modality])
+    assert encoder.reconstruct(embeddings).shape == encoder.whole(x).shape
+
+
+def test_only_single_channels_are_not_reconstructed() -> None:
+    x = rows(2)
+    whole = make_encoder("metadata").whole(x)
+    assert torch.equal(whole[..., :-1], x[..., :POOLED_DIM])
+    assert torch.equal(whole[..., -1], x[..., -1])
+    video = rows(2, DIMS["video"])
+    assert torch.equal(make_encoder("video").whole(video), video)
 
 
 def test_the_order_of_channels_means_nothing_and_absent_ones_add_nothing() -> None:
-    stem = ChannelStem()
+    stem, encoder = ChannelStem(), make_encoder()
     x = rows()
     channels = x[..., POOLED_DIM:-1].reshape(1, HOPS, -1, CHANNEL_DIM)
     channels[:, :, 3:] = 0.0
@@ -54,6 +64,7 @@ def test_the_order_of_channels_means_nothing_and_absent_ones_add_nothing() -> No
     moved[..., POOLED_DIM:-1] = channels.roll(5, dims=2).flatten(2)
     with torch.no_grad():
         torch.testing.assert_close(stem(x), stem(moved), rtol=0, atol=1e-5)
+        torch.testing.assert_close(encoder(x), encoder(moved), rtol=0, atol=1e-5)
         channels[:, :, 2] += 1.0
         assert (stem(x) - stem(moved)).abs().max() > 1e-2
 

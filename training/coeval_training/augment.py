@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coeval.features.metadata import CHANNEL_DIM, POOLED_DIM
 from coeval.samples import FloatArray
 from coeval_training.data import StreamRows
+
+SIGNED = 2
+"""The first columns of a channel, level and change, turn with its sign."""
 
 
 def stretched(scene: dict[str, StreamRows], factor: float) -> dict[str, StreamRows]:
@@ -59,3 +63,47 @@ def disturbed(
     level = columns * normal(B, 1, F)
     x = rows_BTF * (gain * kept) + there * (level * kept + noise * normal(*rows_BTF.shape))
     return torch.cat([x[..., :-1], rows_BTF[..., -1:]], dim=-1)
+
+
+def overlaid(
+    rows_BTF: Tensor, generator: torch.Generator, *, apart: int, share: float, largest: float
+) -> Tensor:
+    """Some streams show, weaker, what another scene's stream shows as well; coverage stays.
+
+    Args:
+        rows_BTF: features, coverage last; not there: all 0, and so they stay.
+        generator: chance.
+        apart: the other is the scene so many places before, round about.
+        share: of the scenes.
+        largest: factor on the other's rows, drawn from 0 to this.
+    """
+    B = len(rows_BTF)
+    hit = torch.rand((B, 1, 1), generator=generator) < share
+    factor = hit * largest * torch.rand((B, 1, 1), generator=generator)
+    there = rows_BTF != 0
+    x = rows_BTF + there * factor * rows_BTF.roll(apart, dims=0)
+    return torch.cat([x[..., :-1], rows_BTF[..., -1:]], dim=-1)
+
+
+def other_channels(
+    rows_BTF: Tensor, generator: torch.Generator, *, spread: float, lost: float
+) -> Tensor:
+    """Single channels of metadata as another sensor might tell them; what is pooled stays.
+
+    Args:
+        rows_BTF: rows of metadata.
+        generator: chance.
+        spread: of each channel's gain, natural logarithm; its sign is drawn as well.
+        lost: how often a channel is not there.
+    """
+    B, T, _ = rows_BTF.shape
+    single = rows_BTF[..., POOLED_DIM:-1].reshape(B, T, -1, CHANNEL_DIM)
+    shape = (B, 1, single.shape[2], 1)
+    kept = torch.rand(shape, generator=generator) >= lost
+    sign = 1.0 - 2.0 * (torch.rand(shape, generator=generator) < 0.5).float()
+    gain = torch.exp(spread * torch.randn(shape, generator=generator))
+    turned = torch.arange(CHANNEL_DIM) < SIGNED
+    single = single * (kept * gain) * torch.where(turned, sign, 1.0)
+    return torch.cat(
+        [rows_BTF[..., :POOLED_DIM], single.reshape(B, T, -1), rows_BTF[..., -1:]], dim=-1
+    )

@@ -18,10 +18,11 @@ import numpy as np
 from coeval.features import DIMS, feature_spec, make_extractor
 from coeval.hops import HOP_NS, Hops, join
 from coeval.lag import WARM_UP_HOPS
-from coeval.preprocessing import STEPS, Preprocessing
+from coeval.preprocessing import DEFAULT_STEPS, STEPS, Preprocessing
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NodeNs
 from coeval_training.disturb import KIND_OF, disturb
+from coeval_training.imu_view import AXES, ImuView, as_seen
 from coeval_training.scenes import Scene, generate_scene
 
 SLOTS: dict[str, Modality] = {
@@ -65,29 +66,24 @@ def restamp(sample: Sample, by_ns: int) -> Sample:
     return dataclasses.replace(sample, t_node_ns=NodeNs(sample.t_node_ns + by_ns))
 
 
-IMU_COLUMNS = (slice(0, 6), slice(0, 6), slice(0, 3), slice(3, 6))
-"""Gyroscope and accelerometer, or one of them: real streams often carry only one."""
-
-
-def some_columns(sample: Sample, columns: slice) -> Sample:
-    """Numeric readings of some of the channels."""
-    assert isinstance(sample, MetadataBlock)
-    return dataclasses.replace(sample, values=sample.values[:, columns])
-
-
 def longest(parts: list[Hops]) -> Hops:
     """The longest run of rows; a scene's streams have one, but for long silences."""
     return max(join(parts), key=lambda part: len(part.rows))
 
 
 SWITCHED_OFF = 0.15
-"""How often a stream of a scene goes without a step: one set of weights serves every setting."""
+"""How often a stream of a scene goes without a step, of those that are not preprocessed as is
+usual: one set of weights serves every setting, …"""
+AS_USUAL = 0.5
+"""… and most streams come as is usual."""
 DISTURBED = 0.3
 """How often a stream of a scene is disturbed."""
 
 
 def some_steps(modality: Modality, rng: np.random.Generator) -> Preprocessing:
-    """Preprocessing of a stream, each step now and then off."""
+    """Preprocessing of a stream: as is usual, or each step now and then off."""
+    if rng.random() < AS_USUAL:
+        return DEFAULT_STEPS
     steps = {name: bool(rng.random() >= SWITCHED_OFF) for name in STEPS[modality]}
     return Preprocessing(**steps)
 
@@ -97,25 +93,28 @@ def scene_rows(scene: Scene, seed: int, *, varied: bool = True) -> dict[str, Str
 
     Args:
         scene: the scene.
-        seed: of phases, columns and what is varied.
-        varied: whether some streams are disturbed and some steps of preprocessing off.
+        seed: of phases, axes and what is varied.
+        varied: whether some streams are disturbed, some steps of preprocessing off, and inertial
+            sensors told in several ways.
     """
     rng = np.random.default_rng([seed, 7])
     phases = rng.integers(0, HOP_NS, len(SLOTS))
-    imu_columns = IMU_COLUMNS[rng.integers(len(IMU_COLUMNS))]
+    axes = AXES[rng.integers(len(AXES))]
     rows: dict[str, StreamRows] = {}
     for (slot, modality), phase in zip(SLOTS.items(), phases, strict=True):
         of_stream = np.random.default_rng([seed, 13, list(SLOTS).index(slot)])
         extractor = make_extractor(
-            modality, some_steps(modality, of_stream) if varied else Preprocessing()
+            modality, some_steps(modality, of_stream) if varied else DEFAULT_STEPS
         )
         samples: Iterable[Sample] = scene.render(slot)
         if varied and of_stream.random() < DISTURBED:
             samples = disturb(samples, KIND_OF[modality], of_stream)
+        if slot == "imu":
+            samples = as_seen(
+                samples, ImuView.drawn(of_stream) if varied else ImuView(axes=axes), of_stream
+            )
         parts: list[Hops] = []
         for sample in samples:
-            if slot == "imu":
-                sample = some_columns(sample, imu_columns)
             parts += extractor.push(restamp(sample, int(phase)))
         parts += extractor.flush()
         if not parts:

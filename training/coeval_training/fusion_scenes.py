@@ -21,7 +21,8 @@ from coeval.features import Extractor, feature_spec, make_extractor
 from coeval.hops import HOP_NS, Hops, join
 from coeval.samples import AudioBlock, FloatArray, Frame, MetadataBlock, Modality, Sample
 from coeval.time import NS_PER_S
-from coeval_training.data import IMU_COLUMNS, SLOTS, longest, restamp, some_columns
+from coeval_training.data import SLOTS, longest, restamp
+from coeval_training.imu_view import AXES, ImuView, as_seen
 from coeval_training.scenes import generate_scene
 
 FIRST_FUSION_SEED = 800_000
@@ -122,12 +123,12 @@ def fusion_rows(seed: int, duration_s: float) -> dict[str, FusionRows]:
     """Rows of all streams of a scene, by slot, each stamped by a clock of its own phase."""
     rng = np.random.default_rng([seed, 13])
     scene = generate_scene(seed, duration_s=duration_s)
-    columns = IMU_COLUMNS[rng.integers(len(IMU_COLUMNS))]
+    view = ImuView(axes=AXES[rng.integers(len(AXES))])
     found: dict[str, FusionRows] = {}
     for slot, modality in SLOTS.items():
         samples = scene.render(slot)
         if slot == "imu":
-            samples = (some_columns(sample, columns) for sample in samples)
+            samples = as_seen(samples, view, rng)
         phase = int(rng.integers(0, HOP_NS))
         dies_ns = int(rng.uniform(0.4, 0.8) * duration_s * NS_PER_S)
         rows = stream_rows(

@@ -112,21 +112,21 @@ class Encoder(nn.Module):
 
     def __init__(self, modality: Modality) -> None:
         super().__init__()
-        feature_dim = DIMS[modality]
-        self.stem = nn.Linear(feature_dim, HIDDEN)
         self.channels = ChannelStem() if modality == "metadata" else None
+        whole_dim = DIMS[modality] if self.channels is None else POOLED_DIM + 1
+        self.stem = nn.Linear(whole_dim, HIDDEN)
         self.blocks = nn.ModuleList([CausalBlock(dilation) for dilation in DILATIONS])
         self.attention = LocalAttention()
         self.norm = nn.LayerNorm(HIDDEN)
         self.head = nn.Linear(HIDDEN, EMBEDDING_DIM)
         nn.init.normal_(self.head.weight, std=0.2 * HIDDEN**-0.5)  # first scores near 0 nats
         self.decoder = nn.Sequential(
-            nn.Linear(EMBEDDING_DIM, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, feature_dim)
+            nn.Linear(EMBEDDING_DIM, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, whole_dim)
         )
 
     def forward(self, rows_BTF: Tensor) -> Tensor:
         """Embeddings, shape (B, T, E)."""
-        x = self.stem(rows_BTF)
+        x = self.stem(self.whole(rows_BTF))
         if self.channels is not None:
             x = x + self.channels(rows_BTF)
         x = functional.gelu(x)
@@ -135,8 +135,14 @@ class Encoder(nn.Module):
         embeddings: Tensor = self.head(self.norm(self.attention(x)))
         return embeddings
 
+    def whole(self, rows_BTF: Tensor) -> Tensor:
+        """What rows tell of the stream as a whole: all but single channels, coverage last."""
+        if self.channels is None:
+            return rows_BTF
+        return torch.cat([rows_BTF[..., :POOLED_DIM], rows_BTF[..., -1:]], dim=-1)
+
     def reconstruct(self, embeddings_BTE: Tensor) -> Tensor:
-        """Rows as far as the embeddings keep them, shape (B, T, F)."""
+        """The whole of the rows as far as the embeddings keep it, shape as `whole` gives."""
         rows: Tensor = self.decoder(embeddings_BTE)
         return rows
 

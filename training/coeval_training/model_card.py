@@ -55,7 +55,7 @@ def recordings_line(names: list[str], share: float, licences: Mapping[str, str])
         return "No real recordings."
     licences = TRAINED_ON | dict(licences)
     listed = "".join(f"\n  - {name}: {licences.get(name, 'not stated')}" for name in names)
-    return f"Real recordings ({share:.0%} of the batches hold one):{listed}"
+    return f"Real recordings ({share:g} of the scenes of a batch, on average):{listed}"
 
 
 def write_model_card(checkpoint: Path, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from coeval.samples import MODALITIES
 from coeval.time import NS_PER_S
 from coeval_edge.encoder import CONTEXT_HOPS
 from coeval_edge.folders import make_folder
-from coeval_training.augment import disturbed, varied
+from coeval_training.augment import disturbed, other_channels, overlaid, varied
 from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit
 from coeval_training.data import (
@@ -49,7 +49,9 @@ WATCHED_SHIFT_HOPS = 320
 WATCHED_LAG_HOPS = 384
 """… the longest lag that is searched (19 s)."""
 NUM_WRONG = 3
-"""Wrong partners, scenes of the same batch, that a stream is told from."""
+"""Wrong partners, the scenes before in the same batch, that a stream is told from."""
+APART = NUM_WRONG + 1
+"""Scenes of a batch that are so far apart are never told from each other."""
 STEPS_PER_HOP = 4
 """Watched lags are interpolated to this part of a hop (12.5 ms)."""
 BOUNDS_MS = (40, 100, 300)
@@ -63,7 +65,7 @@ class TrainConfig:
 
     seed: int = 1
     """Seeds weights, crops and order."""
-    num_scenes: int = 2400
+    num_scenes: int = 2000
     """Generated scenes to train on (seeds 0 …): many short ones. Sixty scenes of 120 s are learnt
     by heart; the same minutes as 240 of 30 s find 8 more of 100 new pairs, in a third of the steps
     (2026-11-25)."""
@@ -71,13 +73,13 @@ class TrainConfig:
     """Generated scenes to watch progress on (seeds from FIRST_WATCHED_SEED)."""
     scene_s: float = 40.0
     """Length of a generated scene."""
-    steps: int = 4000
+    steps: int = 3600
     """Optimiser steps."""
     scenes_per_step: int = 16
     """Scenes in a batch."""
     crop_hops: int = 12 * ATTENTION_HOPS
     """Hops of each that are correlated (384: 19 s)."""
-    recordings_per_step: float = 1.0
+    recordings_per_step: float = 2.0
     """Real recordings among the scenes of a batch, on average."""
     longest_shift_hops: int = 160
     """Streams of one scene are cropped up to this far apart (8 s)."""
@@ -96,6 +98,14 @@ class TrainConfig:
     """Noise added to the rows, in units of their normalised spread."""
     column_spread: float = 0.2
     """Spread of each column's gain (natural logarithm) and level from scene to scene."""
+    channel_loss: float = 0.15
+    """How often a single channel of metadata is lost; signs are drawn anew, gains spread as those
+    of columns: neither order, nor sign, nor number of channels means anything …"""
+    overlaid_share: float = 0.3
+    """… and how often a stream also shows, …"""
+    overlay: float = 0.6
+    """… by up to this factor, what another scene's stream shows: real ones show much that no
+    other sensor knows of."""
     stretch: float = 0.2
     """Scenes are drawn faster or slower by up to this (natural logarithm) …"""
     stretched_share: float = 0.6
@@ -195,16 +205,26 @@ def to_tensors(
     device: torch.device,
     rng: np.random.Generator,
     *,
-    noise: float = 0.0,
-    columns: float = 0.0,
+    config: TrainConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Rows as tensors, disturbed where asked for."""
+    """Rows as tensors, made to differ as a run's configuration says; None: as they are."""
     tensors: dict[str, Tensor] = {}
-    for slot, rows in batch.rows.items():
+    for number, (slot, rows) in enumerate(batch.rows.items()):
         x = torch.from_numpy(rows)
-        if noise > 0 or columns > 0:
+        if config is not None:
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            x = disturbed(x, generator, noise=noise, columns=columns)
+            x = overlaid(
+                x,
+                generator,
+                apart=APART + number,
+                share=config.overlaid_share,
+                largest=config.overlay,
+            )
+            if SLOTS[slot] == "metadata":
+                x = other_channels(
+                    x, generator, spread=config.column_spread, lost=config.channel_loss
+                )
+            x = disturbed(x, generator, noise=config.row_noise, columns=config.column_spread)
         tensors[slot] = x.to(device)
     return tensors
 
@@ -326,11 +346,14 @@ def step_loss(
         context_hops=CONTEXT_HOPS,
         longest_shift_hops=config.longest_shift_hops,
     )
-    tensors = to_tensors(batch, device, rng, noise=config.row_noise, columns=config.column_spread)
+    tensors = to_tensors(batch, device, rng, config=config)
     embeddings = encoders.embed(tensors)
     lost = torch.stack(
         [
-            forgetting(tensors[slot][:, CONTEXT_HOPS:], encoders.encoder(slot).reconstruct(e))
+            forgetting(
+                encoders.encoder(slot).whole(tensors[slot][:, CONTEXT_HOPS:]),
+                encoders.encoder(slot).reconstruct(e),
+            )
             for slot, e in embeddings.items()
         ]
     ).sum()
@@ -397,8 +420,9 @@ def train(
         torch.manual_seed(int(rng.integers(2**31)))  # of dropout: a resumed run goes on alike
         picked = rng.choice(len(scenes), config.scenes_per_step, replace=False)
         chosen = [scenes[index] for index in picked]
-        if recordings and rng.random() < config.recordings_per_step:
-            chosen[0] = draw_scene(recordings[rng.integers(len(recordings))], rng)
+        for k in range(int(config.recordings_per_step + rng.random()) if recordings else 0):
+            place = k * APART % config.scenes_per_step
+            chosen[place] = draw_scene(recordings[rng.integers(len(recordings))], rng)
         loss, lost = step_loss(encoders, chosen, config, rng, device)
         descend(encoders, optimiser, loss)
         progress((step + 1) / config.steps, loss.item())
