@@ -21,6 +21,7 @@ from coeval_lab.bench.aggregator_mqtt import PUBACK, PUBLISH, message_of, publis
 from coeval_lab.bench.aggregator_outage import outage_row
 from coeval_lab.bench.aggregator_process import Seen
 from coeval_lab.bench.aggregator_reading import reading_rows
+from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.report import rows_of, stamped
 from coeval_lab.broker import find_mosquitto
 from coeval_lab.postgres import find_postgres
@@ -164,6 +165,7 @@ def test_bars_are_held_to_what_was_measured() -> None:
     rows: list[dict[str, Any]] = [
         live | {"streams": 200},
         live | {"streams": 100, "cpu_share": 0.31},
+        live | {"streams": 10, "cpu_share": 0.125},
         {"part": "session", "streams": 5, "cpu_share": 0.1},
         {"part": "session", "streams": 20, "cpu_share": 0.8},
         {"part": "outage", "outage_s": 600.0, "lost": 0, "duplicated": 0}
@@ -175,9 +177,31 @@ def test_bars_are_held_to_what_was_measured() -> None:
     assert met["200 streams: of one core"]
     assert met["200 streams: ticks after the last block"]
     assert met["200 streams: memory over 30 min grows by less than 1 %"]
-    assert met["cost a stream without estimates of clocks"]
+    assert met[
+        "cost without estimates of clocks: farthest from a line through the numbers of streams"
+    ]
     assert not met["cost within a session"]  # 8 times as much for 7.4
     assert not met["PostgreSQL away for ten minutes"]  # /health did not say so
+
+
+def test_cost_is_held_to_a_line_and_a_process_that_is_full_is_named() -> None:
+    def linear(costs: dict[int, float], *, late: tuple[int, ...] = ()) -> Bar:
+        rows = [
+            {"part": "live", "streams": streams, "cpu_share": cost, "estimating_share": 0.0}
+            | {"p99_ms": 3000.0 if streams in late else 90.0}
+            for streams, cost in costs.items()
+        ]
+        (bar,) = (bar for bar in bars_of(rows) if bar.name.startswith("cost without"))
+        return bar
+
+    line = {streams: 0.02 + 0.002 * streams for streams in (10, 50, 200, 500)}
+    assert linear(line).met
+    assert linear(line).got == "0% for 10 to 500 streams"
+    assert not linear({streams: 1e-5 * streams**2 for streams in line}).met
+    full = linear(line | {1000: 1.2}, late=(1000,))
+    assert not full.met
+    assert full.got == "0% for 10 to 500 streams; 1000: 3.0 s late, 1.20 of a core"
+    assert linear({10: 0.1, 50: 0.2}).got == "not measured"
 
 
 def test_a_section_measured_again_takes_its_own_rows_place(tmp_path: Path) -> None:
