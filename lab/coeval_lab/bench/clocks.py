@@ -23,6 +23,7 @@ from coeval.session_clocks import Finding, SessionClocks, whole_offset
 from coeval.smoothing import Smoother
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.clock_cost import cost_rows
+from coeval_lab.bench.ranges import Range, draw_ranges
 from coeval_lab.bench.report import Page
 from coeval_lab.bench.time_baselines import BASELINES
 from coeval_lab.simulation.crystal import CRYSTALS, PI, USB
@@ -100,24 +101,20 @@ def plan_of(
 
 def plot_errors(rows: Sequence[Row], path: FilePath) -> None:
     """Median, RMS and 95th percentile of each line, on a logarithmic axis."""
-    import matplotlib.pyplot as plt
-
-    drawn = [row for row in rows if row["rms_s"]]
     colours = {"hardware": "#4C78A8", "network": "#F58518", "content": "#54A24B"}
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.24 * len(drawn)), layout="constrained")
-    for k, row in enumerate(drawn):
-        colour = colours.get(row["source"].split(":")[0], "#B279A2")
-        axes.plot([row["median_s"], row["p95_s"]], [k, k], color=colour, lw=2, alpha=0.6)
-        axes.plot(row["median_s"], k, "o", color=colour, ms=4)
-        axes.plot(row["rms_s"], k, "|", color=colour, ms=9)
-    names = [f"{row['scenario']} · {row['source']}" for row in drawn]
-    axes.set_yticks(range(len(drawn)), names, fontsize=7)
-    axes.set_xscale("log")
-    axes.set_xlabel("error (s): median (dot) to 95th percentile, RMS (bar)")
-    axes.grid(axis="x", alpha=0.3)
-    axes.invert_yaxis()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    ranges = [
+        Range(
+            name=f"{row['scenario']} · {row['source']}",
+            colour=colours.get(row["source"].split(":")[0], "#B279A2"),
+            ends=(row["median_s"], row["p95_s"]),
+            dot=row["median_s"],
+            tick=row["rms_s"],
+        )
+        for row in rows
+        if row["rms_s"]
+    ]
+    says = "error (s): median (dot) to 95th percentile, RMS (bar)"
+    draw_ranges(ranges, says=says, width_in=9).savefig(path, dpi=110)
 
 
 PAGE = Page(

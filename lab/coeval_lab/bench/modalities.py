@@ -16,6 +16,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from coeval.align import align_tracks
 from coeval.estimates import NodeEstimate, SessionEstimate
@@ -256,12 +257,9 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
 
 def plot_shares(rows: Sequence[Row], path: FilePath) -> None:
     """Share of windows within each tolerance, a group of bars a combination."""
-    import matplotlib.pyplot as plt
-
     names = list(COMBINATIONS)
-    figure, panels = plt.subplots(
-        1, len(TOLERANCES_MS), figsize=(13, 3.6), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(TOLERANCES_MS), sharey=True)
     for axes, tolerance in zip(panels, TOLERANCES_MS, strict=True):
         for m, method in enumerate(METHODS):
             shares = [
@@ -273,7 +271,6 @@ def plot_shares(rows: Sequence[Row], path: FilePath) -> None:
         axes.grid(axis="y", alpha=0.3)
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 PAGE = Page(

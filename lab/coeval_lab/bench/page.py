@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from coeval.broker_address import BrokerAddress
 from coeval_aggregator.api.config import ApiConfig
@@ -180,11 +181,8 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
 
 def plot_frames(rows: Sequence[Row], path: Path) -> None:
     """Frames a second against streams: median, 5th percentile and the slowest second."""
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(
-        1, len(VIEWS), figsize=(9, 3.6), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(VIEWS), sharey=True)
     columns = {
         "fps_median": "median",
         "fps_p5": "5th percentile",
@@ -204,7 +202,6 @@ def plot_frames(rows: Sequence[Row], path: Path) -> None:
     panels[0].set_ylabel("frames a second")
     panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 PAGE = Page(
