@@ -21,7 +21,8 @@ from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, T
 from coeval.time import NS_PER_S
 from coeval_aggregator.recognise import recognise_embeddings
 from coeval_edge.recognise import recognise_bytes
-from coeval_edge.recording import Recording, open_recording, read_metadata, read_samples
+from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording_samples import read_metadata, read_samples
 from coeval_lab.bench.recognition_truth import SENSORS, Sensor
 from coeval_lab.bench.relevance_faults import first_ns
 from coeval_lab.tracks import track_from

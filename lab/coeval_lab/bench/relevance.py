@@ -10,7 +10,8 @@ import numpy as np
 from coeval.relevance import Relevance, RelevanceWatch, Stretch
 from coeval.samples import Modality, Sample
 from coeval.time import NS_PER_S
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_edge.replay import PIECE_NS, pieces
 from coeval_lab.bench.relevance_faults import FAULTS, Fault, first_ns
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
