@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from coeval.clock_findings import Finding
 from coeval.evidence import SERVER
-from coeval.session_clocks import Finding
 from coeval_lab.bench.clock_cost import cost_row
 from coeval_lab.bench.clock_paths import path_rows
 from coeval_lab.bench.clock_plan import (

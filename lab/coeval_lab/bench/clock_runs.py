@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from coeval.clock_findings import Finding
 from coeval.evidence import SERVER
 from coeval.interval import NORMAL_95
 from coeval.oscillators import CLASSES
-from coeval.session_clocks import Finding, SessionClocks, whole_offset
+from coeval.session_clocks import SessionClocks
 from coeval.smoothing import Smoother
 from coeval_lab.bench.bars import Row
 from coeval_lab.bench.clock_plan import CHOICES, HINDSIGHT, WARM_UP_S
@@ -102,7 +103,7 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
         if smoother is not None and (filter_ := clocks.group_of("n")) is not None:
             smoother.record(filter_)
             if second >= WARM_UP_S:
-                asked.append((ref_ns - whole_offset(filter_, "ref"), n_ns - ref_ns))
+                asked.append((ref_ns - filter_.whole_offset("ref"), n_ns - ref_ns))
         if state is not None and second >= WARM_UP_S:
             errors.append(state.offset_ns - (n_ns - ref_ns))
             halves.append(state.ci95_ns)
