@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from coeval_lab.bench.align_bars import bars_of
-from coeval_lab.bench.align_plan import CLEAN, NOISY, Plan, Row, plan_of
+from coeval_lab.bench.align_plan import CLEAN, NOISY, Plan, plan_of
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.metrics import row_of
 from coeval_lab.bench.peer_cells import event_peers, sound_peers, subtitle_peers
@@ -15,12 +15,12 @@ from coeval_lab.bench.processes import PROCESSES, as_done, in_process
 from coeval_lab.bench.ranges import Range, draw_ranges
 from coeval_lab.bench.real_cells import abstaining, real_pair, unrelated
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.bench.scene_cells import long_scenes, scenes, skews, speed
 from coeval_lab.colours import OURS, THEIRS
 
 __all__ = ["PAGE", "plan_of", "run"]
 
-Say = Callable[[str], None]
 LEAST_SHOWN_MS = 1e-4
 """A logarithmic axis has no zero."""
 

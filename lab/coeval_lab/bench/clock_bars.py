@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from coeval_lab.bench.bars import Bar, Row
+from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.clock_plan import CALM, CANNOT_TELL, CHOICES, GPS_LOST, JUMP, MIXED
+from coeval_lab.bench.rows import Row
 from coeval_lab.simulation.scenario import SOURCES
 from coeval_lab.simulation.stamps import QUIET_LAN
 

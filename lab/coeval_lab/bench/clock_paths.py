@@ -8,9 +8,9 @@ from coeval.evidence import SERVER
 from coeval.network import ExchangeFilter
 from coeval.oscillators import CLASSES
 from coeval.session_clocks import SessionClocks
-from coeval_lab.bench.bars import Row
 from coeval_lab.bench.clock_plan import WARM_UP_S
 from coeval_lab.bench.clock_runs import error_columns, share
+from coeval_lab.bench.rows import Row
 from coeval_lab.bench.time_baselines import BASELINES
 from coeval_lab.simulation.crystal import PI
 from coeval_lab.simulation.scenario import Scenario, SimulatedSession

@@ -15,8 +15,8 @@ from coeval.interval import NORMAL_95
 from coeval.oscillators import CLASSES
 from coeval.session_clocks import SessionClocks
 from coeval.smoothing import Smoother
-from coeval_lab.bench.bars import Row
 from coeval_lab.bench.clock_plan import CHOICES, HINDSIGHT, WARM_UP_S
+from coeval_lab.bench.rows import Row
 from coeval_lab.simulation.crystal import PI
 from coeval_lab.simulation.scenario import Scenario, SimulatedSession
 

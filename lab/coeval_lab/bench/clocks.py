@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
-from coeval_lab.bench.bars import Bar, Row
+from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.clock_bars import bars_of
 from coeval_lab.bench.clock_cost import cost_rows
 from coeval_lab.bench.clock_paths import path_rows
@@ -26,12 +26,12 @@ from coeval_lab.bench.clock_plan import (
 from coeval_lab.bench.clock_runs import scenario_rows
 from coeval_lab.bench.ranges import Range, draw_ranges
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.simulation.scenario import Scenario
 from coeval_lab.simulation.stamps import BUSY_WIFI, QUIET_LAN, UNEVEN_LAN
 
 __all__ = ["PAGE", "plan_of", "run"]
 
-Say = Callable[[str], None]
 WORKERS = 2
 
 

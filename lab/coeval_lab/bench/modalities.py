@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,12 +28,10 @@ from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.material import Clock
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.bench.scene_cells import scene_tracks
 from coeval_lab.simulation.stamps import BUSY_WIFI, PulseErrors, path_delays, pulse_errors
 from coeval_training.data import FIRST_HELD_OUT_SEED
-
-Row = dict[str, Any]
-Say = Callable[[str], None]
 
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "Text + Image": ("text", "stills"),

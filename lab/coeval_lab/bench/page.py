@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,11 +23,9 @@ from coeval_aggregator.view import SessionView, View
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.page_load import SESSION
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.broker import RunningBroker, start_broker
 from coeval_lab.chromium import browsing
-
-Row = dict[str, Any]
-Say = Callable[[str], None]
 
 WANTED_STREAMS, WANTED_FPS = 50, 30.0
 WIDTH, HEIGHT = 1440, 900

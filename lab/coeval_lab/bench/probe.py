@@ -8,19 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
 
 from coeval_edge.probe_image import probe_image
 from coeval_lab import colours
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.ranges import Range, draw_ranges
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.probe_emulator import cases
 from coeval_lab.probe_emulator.board import changed_program
 from coeval_lab.probe_emulator.cases import Case, Outcome, run_case
-
-Row = dict[str, Any]
-Say = Callable[[str], None]
 
 OURS = "coeval, emulated"
 LOSES_TWO_CYCLES = changed_program((2, 0xA042))

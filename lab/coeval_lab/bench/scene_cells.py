@@ -11,10 +11,11 @@ import numpy as np
 from coeval.align import align_tracks
 from coeval.time import NS_PER_S
 from coeval.tracks import StreamTrack
-from coeval_lab.bench.align_plan import Plan, Row
+from coeval_lab.bench.align_plan import Plan
 from coeval_lab.bench.cells import draw_trials, estimated, judge, tracks_of_trial
 from coeval_lab.bench.material import Clock, Stream, track_of
 from coeval_lab.bench.metrics import Trial, row_of
+from coeval_lab.bench.rows import Row
 from coeval_lab.bench.syncwise import METHOD, syncwise_trial
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
 from coeval_training.scenes import generate_scene
