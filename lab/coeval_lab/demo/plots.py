@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from coeval.interval import NORMAL_95
 from coeval.time import NS_PER_S
 from coeval_lab.colours import OF_MODALITY, UNKNOWN
 from coeval_lab.demo.activity import activity
@@ -144,9 +145,8 @@ def plot_convergence(result: DemoResult, path: Path) -> None:
             axes.axhline(0.0, color=INK, lw=1.2, ls="--")
             axes.set_ylim(-1.25 * max(reach), 1.25 * max(reach))
             axes.grid(axis="y")
-        offsets.axhspan(
-            -1.96e3 * clocks.sigma_s, 1.96e3 * clocks.sigma_s, color="#EEEEEE", zorder=0
-        )
+        truth_ci95_ms = NORMAL_95 * clocks.sigma_s * 1e3
+        offsets.axhspan(-truth_ci95_ms, truth_ci95_ms, color="#EEEEEE", zorder=0)
         offsets.set_xlim(0, None)
         offsets.set_title(
             f"Offset against {clocks.reference}: estimate − truth, with the stated 95% band "
