@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from coeval.clock_findings import Finding
 from coeval.errors import NotEnoughEvidence
 from coeval.evidence import UTC, Evidence, is_node
 from coeval.evidence_wire import (
@@ -24,7 +25,7 @@ from coeval.hardware import match_edges
 from coeval.interval import NORMAL_95
 from coeval.network import ExchangeFilter
 from coeval.placing import PairLine
-from coeval.session_clocks import Finding, SessionClocks, whole_offset
+from coeval.session_clocks import SessionClocks
 from coeval.time import NS_PER_S
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class EvidenceBook:
         reference = self.clocks.reference
         for filter_ in self.clocks.filters():
             if reference in filter_:
-                return filter_.t_root_ns + whole_offset(filter_, reference)
+                return filter_.t_root_ns + filter_.whole_offset(reference)
         return None
 
     def sources_of(self, node: str) -> dict[str, dict[str, object]]:

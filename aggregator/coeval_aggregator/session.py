@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from coeval.clock_findings import Finding
 from coeval.errors import BadBlock, BadConfig
 from coeval.estimates import NodeEstimate, PairEstimate
 from coeval.evidence import is_node
@@ -19,7 +20,6 @@ from coeval.interval import NORMAL_95
 from coeval.oscillators import CLASSES
 from coeval.placing import Contradiction, PairLine
 from coeval.recognition.embeddings import EmbeddingKind
-from coeval.session_clocks import Finding
 from coeval.time import NS_PER_S, NodeNs, RefNs
 from coeval.topics import AGGREGATOR, EventKind, check_id, check_node_id
 from coeval.wire import HEADER_BYTES

@@ -305,6 +305,10 @@ class ClockFilter:
         skew = float(self.mean[k + 1])
         return float(self.mean[k]) + skew * since_s, skew
 
+    def whole_offset(self, clock: str) -> int:
+        """Offset of a clock against the root at the present, in whole ns, its base included."""
+        return self.bases[clock] + round(self.offset(clock)[0])
+
     def spread(self, clock: str, *, against: str | None = None, since_s: float = 0.0) -> FloatArray:
         """Covariance (2, 2) of a clock's offset (ns) and skew (ppb), `since_s` from the present.
 

@@ -12,37 +12,41 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from coeval.clock_filter import ClockFilter, FloatArray
-from coeval.evidence import UTC, Evidence, EvidenceKind, is_node
+from coeval.clock_findings import Finding, FindingKind, finding, is_leap_second
+from coeval.evidence import UTC, Evidence, EvidenceKind
+from coeval.innovation import innovation, is_usable, root_time
 from coeval.interval import NORMAL_95, half_width_95
 from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
 from coeval.source_trust import STEP_NATS, SeenStep, SourceTrust
 from coeval.time import NS_PER_S
+from coeval.witnesses import (
+    AGREE_SIGMAS,
+    GATE_SIGMAS,
+    JUMP_NS,
+    WAIT_S,
+    is_due,
+    other_sources,
+    stepping_clock,
+    witness_of,
+)
 
-GATE_SIGMAS = 3.0
-"""A sample farther from what is expected is held back."""
-AGREE_SIGMAS = 4.0
-"""Two samples held back that differ by less, in their own standard deviations, agree."""
 SAMPLES_OF_LINE = 4
 """So many samples held back that lie on a line mean that the clock's rate changed."""
 HEAVY_SIGMAS = 2.5
 """One farther than this counts less (Huber)."""
-JUMP_NS = 2e6
-"""Samples that agree on a step of more than this are believed at the second …"""
 SAMPLES_OF_SMALL_JUMP = 6
-"""… those that agree on a smaller one only at the sixth: load moves stamps by microseconds."""
+"""Samples that agree on a step of more than JUMP_NS are believed at the second, those that agree
+on a smaller one only at the sixth: load moves stamps by microseconds."""
 SAMPLES_OF_TIE = 4
 """Until so many samples about a clock were taken in, a step is a correction, not a jump."""
 LATEST_S = 600.0
 """Samples that come later than this after their time are dropped, and those so far ahead."""
 TELL_SCALE = 2.0
 """A source that scatters this much more than it claims is named."""
-WAIT_S = 15.0
-"""So long a step that one source shows waits for another that should see it, too."""
 DOUBT_S = 120.0
 """For so long after a jump another source may show that there was none."""
 RECENT_S = 60.0
@@ -51,34 +55,6 @@ LOOSE = 10.0
 """A new clock may lie this many standard deviations of its first sample away."""
 LARGEST_CI95_NS = 0.5 * NS_PER_S
 """A clock known no better is not locked."""
-
-LEAP_TOLERANCE_NS = 1e6
-LEAP_AROUND_S = 60
-"""A step of UTC by one second within this of its midnight is a leap second."""
-DAY_S = 86_400
-
-FindingKind = Literal[
-    "jump", "no_jump", "leap_second", "source_stepped", "source_distrusted", "source_wide"
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that evidence showed apart from the estimate."""
-
-    kind: FindingKind
-    """jump: a clock stepped; no_jump: one told before was none; leap_second: UTC stepped, no clock
-    did; source_…: about a source."""
-    clock: str
-    """The clock."""
-    source: str
-    """The source that showed it, or that it is about."""
-    t_second_ns: int
-    """Reading of the second clock of the first sample that showed it."""
-    size_ns: float | None = None
-    """Size of the step; None for `source_wide`."""
-    scale: float | None = None
-    """`source_wide`: real over claimed scatter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +190,7 @@ class SessionClocks:
         filter_ = self._find(clock)
         if filter_ is None or self.reference not in filter_ or clock == self.reference:
             return None
-        reference_ns = whole_offset(filter_, self.reference)
+        reference_ns = filter_.whole_offset(self.reference)
         since_ns = t_ref_ns - reference_ns - filter_.t_root_ns
         since_s = since_ns / NS_PER_S
         own_ns, own_ppb = filter_.offset(clock, since_s=since_s)
@@ -253,7 +229,7 @@ class SessionClocks:
         half_width = half_width_95(filter_.bounded_shares(second, against=first))
         sigma_ns = math.sqrt(filter_.spread(second, against=first)[0, 0])
         ci95_ns = half_width * sigma_ns
-        return whole_offset(filter_, second) - whole_offset(filter_, first), ci95_ns
+        return filter_.whole_offset(second) - filter_.whole_offset(first), ci95_ns
 
     def filters(self) -> list[ClockFilter]:
         """The groups of clocks that evidence ties together, each with its states."""
@@ -315,8 +291,10 @@ class SessionClocks:
         filter_ = self._find(trust.recent[-1][0].second)
         if filter_ is None:
             return None
-        since_ns -= whole_offset(filter_, trust.recent[-1][0].second)
-        others = self._others(filter_, trust.recent[-1][0], size_ns=seen.size_ns)
+        since_ns -= filter_.whole_offset(trust.recent[-1][0].second)
+        others = other_sources(
+            self.sources, trust.recent[-1][0], size_ns=seen.size_ns, t_root_ns=filter_.t_root_ns
+        )
         return None if any(other.accepted_ns > since_ns for other in others) else seen
 
     def _find(self, clock: str) -> ClockFilter | None:
@@ -343,13 +321,13 @@ class SessionClocks:
         kept, gone = (second, first) if swap else (first, second)
         near, far = (evidence.second, evidence.first) if swap else (evidence.first, evidence.second)
         measured_ns = -evidence.offset_ns if swap else evidence.offset_ns
-        t_kept_ns = t_first_ns + (evidence.offset_ns if swap else 0) - whole_offset(kept, near)
-        t_gone_ns = t_first_ns + (0 if swap else evidence.offset_ns) - whole_offset(gone, far)
+        t_kept_ns = t_first_ns + (evidence.offset_ns if swap else 0) - kept.whole_offset(near)
+        t_gone_ns = t_first_ns + (0 if swap else evidence.offset_ns) - gone.whole_offset(far)
         # Either group may have heard of a later instant: both go on to the later of the two.
         late_ns = max(kept.t_root_ns - t_kept_ns, gone.t_root_ns - t_gone_ns, 0)
         kept.predict(t_kept_ns + late_ns)
         gone.predict(t_gone_ns + late_ns)
-        base_ns = whole_offset(kept, near) + measured_ns - whole_offset(gone, far)
+        base_ns = kept.whole_offset(near) + measured_ns - gone.whole_offset(far)
         known = kept.spread(near)[0, 0] + gone.spread(far)[0, 0]
         for clock in (evidence.first, evidence.second):
             kind, late_s = self.oscillator(clock), late_ns / NS_PER_S
@@ -365,20 +343,20 @@ class SessionClocks:
             filter_.add_bias(
                 evidence.source, evidence.bias_sigma_ns, is_bounded=evidence.is_bias_bounded
             )
-        row, miss_ns, spread, noise = compare(filter_, evidence, scale=trust.scale)
-        sigmas = abs(miss_ns) / math.sqrt(spread + noise)
+        seen = innovation(filter_, evidence, scale=trust.scale)
         before = trust.scale
-        trust.note(sigmas)
+        trust.note(seen.sigmas)
         findings = []
         if trust.scale >= TELL_SCALE > before:
             findings.append(finding("source_wide", evidence, scale=trust.scale))
-        trust.recent.append((evidence, miss_ns, spread + noise))
-        if sigmas > GATE_SIGMAS:
+        trust.recent.append((evidence, seen.miss_ns, seen.variance_ns2))
+        if seen.sigmas > GATE_SIGMAS:
             self.counts["held"] += 1
-            held = self._hold(filter_, evidence, trust, miss_ns)
+            held = self._hold(filter_, evidence, trust, seen.miss_ns)
             return findings + (held or self._look_for_step(filter_, trust))
         self.counts["used"] += 1
-        filter_.update(row, miss_ns, variance=noise * max(1.0, sigmas / HEAVY_SIGMAS))
+        heaviness = max(1.0, seen.sigmas / HEAVY_SIGMAS)
+        filter_.update(seen.row, seen.miss_ns, variance=seen.noise_ns2 * heaviness)
         trust.held.clear()
         trust.accepted_ns = max(trust.accepted_ns, root_time(filter_, evidence))
         trust.sigma_ns = math.hypot(trust.scale * evidence.sigma_ns, evidence.bias_sigma_ns)
@@ -403,7 +381,7 @@ class SessionClocks:
         """Hold a sample back, and see whether those held back mean a step."""
         trust.held.append((evidence, miss_ns))
         tolerance_ns = AGREE_SIGMAS * trust.scale * evidence.sigma_ns
-        witness = self._witness(evidence, miss_ns, tolerance_ns)
+        witness = witness_of(self.sources, evidence, miss_ns, tolerance_ns=tolerance_ns)
         if witness is not None:
             # The sharper of the two says by how much.
             (sharp, size_ns), (other, _) = sorted(
@@ -429,7 +407,7 @@ class SessionClocks:
             trust.held.clear()
             return [finding("leap_second", held[-1], clock=UTC, size_ns=-size_ns)]
         onset_ns = root_time(filter_, held[0])
-        others = self._others(filter_, held[-1], size_ns=size_ns)
+        others = other_sources(self.sources, held[-1], size_ns=size_ns, t_root_ns=filter_.t_root_ns)
         if any(other.accepted_ns > onset_ns for other in others):
             trust.held.clear()
             return self._source_stepped(filter_, held, trust, size_ns)
@@ -439,29 +417,6 @@ class SessionClocks:
         trust.held.clear()
         is_shared = any(onset_ns - o.accepted_ns < DOUBT_S * NS_PER_S for o in others)
         return self._clock_stepped(filter_, held, size_ns, is_shared=is_shared)
-
-    def _witness(
-        self, evidence: Evidence, miss_ns: float, tolerance_ns: float
-    ) -> SourceTrust | None:
-        """Another source whose last sample held back tells of the same step of the same clock."""
-        if abs(miss_ns) <= JUMP_NS:
-            return None
-        for name, trust in self.sources.items():
-            if name == evidence.source or not trust.held:
-                continue
-            other, other_miss_ns = trust.held[-1]
-            same = 1.0 if other.second == evidence.second else -1.0
-            shared = {other.second, other.first} & {evidence.second, evidence.first}
-            if not any(map(is_node, shared)) or other.second not in (
-                evidence.first,
-                evidence.second,
-            ):
-                continue
-            room_ns = tolerance_ns + AGREE_SIGMAS * trust.scale * other.sigma_ns
-            room_ns += AGREE_SIGMAS * math.hypot(other.bias_sigma_ns, evidence.bias_sigma_ns)
-            if abs(miss_ns - same * other_miss_ns) <= min(room_ns, 0.5 * abs(miss_ns)):
-                return trust
-        return None
 
     def _change_rate(
         self, filter_: ClockFilter, trust: SourceTrust, tolerance_ns: float
@@ -482,11 +437,13 @@ class SessionClocks:
             return []
         held = [sample for sample, _ in last]
         onset_ns = root_time(filter_, held[0])
-        others = self._others(filter_, held[0], size_ns=last[-1][1])
+        others = other_sources(
+            self.sources, held[0], size_ns=last[-1][1], t_root_ns=filter_.t_root_ns
+        )
         if any(other.accepted_ns > onset_ns for other in others):
             trust.held.clear()
             return self._source_stepped(filter_, held, trust, last[-1][1])
-        clock = self._stepping_clock(held[0])
+        clock = stepping_clock(self.sources, held[0])
         sign = 1.0 if clock == held[0].second else -1.0
         sigma_ns = LOOSE * trust.scale * last[-1][0].sigma_ns
         filter_.step(clock, sign * last[-1][1], sigma_ns=sigma_ns, rate_ppb=3.0 * abs(rate_ppb))
@@ -496,20 +453,6 @@ class SessionClocks:
         for sample in held:
             findings += self._weigh(filter_, sample, trust)
         return findings
-
-    def _others(
-        self, filter_: ClockFilter, evidence: Evidence, *, size_ns: float
-    ) -> list[SourceTrust]:
-        """Other sources that would see a step of this size, and are believed."""
-        clocks = set(filter(is_node, (evidence.first, evidence.second)))
-        return [
-            trust
-            for name, trust in self.sources.items()
-            if name != evidence.source
-            and clocks & trust.clocks
-            and GATE_SIGMAS * trust.sigma_ns < abs(size_ns)
-            and not trust.is_distrusted(filter_.t_root_ns)
-        ]
 
     def _source_stepped(
         self, filter_: ClockFilter, held: Sequence[Evidence], trust: SourceTrust, size_ns: float
@@ -538,7 +481,7 @@ class SessionClocks:
     ) -> list[Finding]:
         """The clock stepped: a new segment begins, unless another source says otherwise soon."""
         onset = held[0]
-        clock = self._stepping_clock(onset)
+        clock = stepping_clock(self.sources, onset)
         size_ns = size_ns if clock == onset.second else -size_ns
         is_told = self._num_used[clock] >= SAMPLES_OF_TIE
         doubt = Doubt(
@@ -563,21 +506,6 @@ class SessionClocks:
         self._doubts = [d for d in self._doubts if d.clock != clock] + [doubt]
         return [finding("jump", onset, clock=clock, size_ns=size_ns)]
 
-    def _stepping_clock(self, evidence: Evidence) -> str:
-        """Which of two clocks stepped: the one that other sources doubt too, else the second."""
-        if not is_node(evidence.second):
-            return evidence.first
-        if not is_node(evidence.first):
-            return evidence.second
-        doubted = {
-            clock
-            for name, trust in self.sources.items()
-            if name != evidence.source and trust.held
-            for clock in trust.clocks
-        }
-        is_first = evidence.first in doubted and evidence.second not in doubted
-        return evidence.first if is_first else evidence.second
-
     def _settle_doubts(self, filter_: ClockFilter, evidence: Evidence) -> list[Finding]:
         """See whether a sample confirms or refutes a jump that another source showed."""
         for doubt in list(self._doubts):
@@ -590,10 +518,10 @@ class SessionClocks:
                 continue
             doubt.without.predict(filter_.t_root_ns)
             scale = self.sources[evidence.source].scale
-            fits = []
-            for states in (filter_, doubt.without):
-                _, miss_ns, spread, noise = compare(states, evidence, scale=scale)
-                fits.append(abs(miss_ns) / math.sqrt(spread + noise) <= GATE_SIGMAS)
+            fits = [
+                innovation(states, evidence, scale=scale).sigmas <= GATE_SIGMAS
+                for states in (filter_, doubt.without)
+            ]
             if fits == [True, False]:
                 self._doubts.remove(doubt)
             elif fits == [False, True]:
@@ -623,19 +551,6 @@ class SessionClocks:
         return findings
 
 
-def is_leap_second(evidence: Evidence, size_ns: float) -> bool:
-    """Whether a step of a clock against UTC is one of UTC: by one second, at its midnight."""
-    if evidence.first != UTC or abs(abs(size_ns) - NS_PER_S) > LEAP_TOLERANCE_NS:
-        return False
-    second = (evidence.t_second_ns - evidence.offset_ns) // NS_PER_S % DAY_S
-    return min(second, DAY_S - second) <= LEAP_AROUND_S
-
-
-def is_due(trust: SourceTrust, onset_ns: float) -> bool:
-    """Whether a source that spoke shortly before an onset may be expected to speak again soon."""
-    return onset_ns - trust.accepted_ns < WAIT_S * NS_PER_S
-
-
 def num_agreeing(misses: Sequence[float], tolerance_ns: float) -> int:
     """How many of the latest samples differ from the last one by no more than the tolerance."""
     num = 0
@@ -644,60 +559,3 @@ def num_agreeing(misses: Sequence[float], tolerance_ns: float) -> int:
             break
         num += 1
     return num
-
-
-def is_usable(evidence: Evidence) -> bool:
-    """Whether a sample's numbers can be numbers of a measurement."""
-    return (
-        evidence.first != evidence.second
-        and 0 < evidence.sigma_ns < math.inf
-        and 0 <= evidence.bias_sigma_ns < math.inf
-    )
-
-
-def whole_offset(filter_: ClockFilter, clock: str) -> int:
-    """Offset of a clock against the filter's root, in whole ns."""
-    return filter_.bases[clock] + round(filter_.offset(clock)[0])
-
-
-def root_time(filter_: ClockFilter, evidence: Evidence) -> int:
-    """Instant of a sample on the clock of the filter's root."""
-    return evidence.t_second_ns - whole_offset(filter_, evidence.second)
-
-
-def compare(
-    filter_: ClockFilter, evidence: Evidence, *, scale: float
-) -> tuple[list[tuple[int, float]], float, float, float]:
-    """A sample against what the states make expect.
-
-    Returns:
-        Its coefficients; measured minus expected (ns); the variance (ns²) that the states leave
-        in that; and the sample's own.
-    """
-    late_s = max(0.0, (filter_.t_root_ns - root_time(filter_, evidence)) / NS_PER_S)
-    row = filter_.row(evidence.first, evidence.second, evidence.source, late_s=late_s)
-    expected_ns, spread = filter_.expect(row)
-    bases_ns = filter_.bases[evidence.second] - filter_.bases[evidence.first]
-    expected_ns += filter_.bias_bases.get(evidence.source, 0.0)
-    noise = (scale * evidence.sigma_ns) ** 2
-    noise += filter_.wander(evidence.first, evidence.second, late_s)
-    return row, float(evidence.offset_ns - bases_ns) - expected_ns, spread, noise
-
-
-def finding(
-    kind: FindingKind,
-    evidence: Evidence,
-    *,
-    clock: str | None = None,
-    size_ns: float | None = None,
-    scale: float | None = None,
-) -> Finding:
-    """A finding that a sample showed."""
-    return Finding(
-        kind=kind,
-        clock=evidence.second if clock is None else clock,
-        source=evidence.source,
-        t_second_ns=evidence.t_second_ns,
-        size_ns=size_ns,
-        scale=scale,
-    )

@@ -5,20 +5,16 @@ of its error is root dispersion plus half the root delay (RFC 5905's root distan
 can know on which side of it the truth lies, so it is a bias that all statements share.
 """
 
-import logging
 import math
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coeval.evidence_wire import StatementSample
 from coeval.time import NS_PER_S
+from coeval_edge.asked_program import answer_of
 from coeval_edge.kernel_clocks import KernelClock, ReadClock, measure_difference
 
-logger = logging.getLogger(__name__)
-
 NUM_FIELDS = 14
-ANSWERS_WITHIN_S = 5.0
 LEAST_SIGMA_NS = 1_000.0
 NO_STRATUM = (0, 16)
 """Strata of a clock that follows nobody."""
@@ -81,18 +77,8 @@ def parse_tracking(line: str) -> Tracking | None:
 
 def ask_chrony(command: Sequence[str] = ("chronyc",)) -> Tracking | None:
     """What chrony tracks now; None where there is no chrony that answers."""
-    try:
-        answer = subprocess.run(
-            [*command, "-c", "-n", "tracking"],
-            capture_output=True,
-            text=True,
-            timeout=ANSWERS_WITHIN_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as exc:
-        logger.debug("chrony does not answer reason=%s", exc)
-        return None
-    return parse_tracking(answer.stdout)
+    told = answer_of([*command, "-c", "-n", "tracking"])
+    return None if told is None else parse_tracking(told)
 
 
 def statement_of(tracking: Tracking, *, read: ReadClock | None = None) -> StatementSample | None:

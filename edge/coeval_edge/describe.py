@@ -6,7 +6,9 @@ from coeval.manifest import StreamSpec
 from coeval.samples import MetadataBlock
 from coeval.time import NS_PER_S
 from coeval_edge.media import sound_pieces
-from coeval_edge.recording import Recording, read_samples, sound_clock
+from coeval_edge.recording import Recording
+from coeval_edge.recording_samples import read_samples
+from coeval_edge.recording_times import sound_clock
 from coeval_edge.sound_clock import spans
 
 

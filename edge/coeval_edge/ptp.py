@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from pathlib import Path
 from coeval.evidence import UTC
 from coeval.evidence_wire import StatementSample
 from coeval.time import NS_PER_S
+from coeval_edge.asked_program import answer_of
 from coeval_edge.kernel_clocks import (
     LARGEST_SLEW_PPM,
     KernelClock,
@@ -43,7 +43,6 @@ QUESTIONS = (
     "TIME_PROPERTIES_DATA_SET",
     "PORT_PROPERTIES_NP",
 )
-ANSWERS_WITHIN_S = 5.0
 LEAST_SIGMA_NS = 1_000.0
 FIRST_SIGMA_NS = 50_000.0
 """Scatter of software time stamps that is assumed until it is measured."""
@@ -142,19 +141,11 @@ def ask_ptp(command: Sequence[str] = ("pmc",), *, socket: Path = SOCKET) -> PtpS
     if not os.access(socket, os.W_OK):
         return None
     with tempfile.TemporaryDirectory(prefix="coeval-pmc-") as folder:
-        try:
-            answer = subprocess.run(
-                [*command, "-u", "-b", "0", "-s", str(socket), "-i", f"{folder}/pmc"]
-                + [f"GET {name}" for name in QUESTIONS],
-                capture_output=True,
-                text=True,
-                timeout=ANSWERS_WITHIN_S,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError) as exc:
-            logger.debug("ptp4l does not answer reason=%s", exc)
-            return None
-    return parse_pmc(answer.stdout)
+        told = answer_of(
+            [*command, "-u", "-b", "0", "-s", str(socket), "-i", f"{folder}/pmc"]
+            + [f"GET {name}" for name in QUESTIONS]
+        )
+    return None if told is None else parse_pmc(told)
 
 
 def card_clock(interface: str, *, root: Path = Path("/")) -> int | None:

@@ -18,7 +18,8 @@ from coeval.hops import HOP_NS
 from coeval.manifest import StreamSpec
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Sample, TextLine
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
-from coeval_edge.recording import Recording, read_samples
+from coeval_edge.recording import Recording
+from coeval_edge.recording_samples import read_samples
 
 PIECE_NS = NS_PER_S // 4
 """Readings handed over together span at most this long, as a live source would deliver them."""

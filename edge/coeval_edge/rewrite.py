@@ -22,15 +22,8 @@ from coeval.samples import IntArray
 from coeval.time import NS_PER_S
 from coeval_edge.folders import why_not_made
 from coeval_edge.media import read_sound, video_frames
-from coeval_edge.recording import (
-    MANIFEST_FILE,
-    Recording,
-    frame_clock,
-    frame_times,
-    open_recording,
-    sound_clock,
-    stream_table,
-)
+from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording, stream_table
+from coeval_edge.recording_times import frame_clock, frame_times, sound_clock
 from coeval_edge.sound_clock import SoundClock, SoundPiece
 from coeval_edge.stamps import to_text
 from coeval_edge.tables import Table

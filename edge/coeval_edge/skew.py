@@ -11,7 +11,8 @@ from pathlib import Path
 
 from coeval.errors import BadConfig
 from coeval.manifest import Manifest, NodeTruth, Truth, TruthJump
-from coeval_edge.recording import Recording, recording_start_ns
+from coeval_edge.recording import Recording
+from coeval_edge.recording_times import recording_start_ns
 from coeval_edge.rewrite import rewrite
 from coeval_edge.stamps import seconds_to_ns, to_text
 from coeval_edge.time_map import TimeMap, TimePiece

@@ -132,6 +132,21 @@ class Table:
                 columns = dict(zip(self.names, zip(*fields, strict=True), strict=True))
                 yield Rows(columns=columns, lines=lines, where=self.where)
 
+    def filled_blocks(self) -> Iterator[Rows]:
+        """The same of a table that must have a row.
+
+        Raises:
+            BadRecording: as `blocks`, or it has none.
+        """
+        is_empty = True
+        for rows in self.blocks():
+            is_empty = False
+            yield rows
+        if is_empty:
+            raise BadRecording(
+                f"{self.where}: no rows, only a header; an empty stream says nothing"
+            )
+
     def _rows(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         width = len(self.names)
         reader = csv.reader(file, strict=True)  # a quote that is never closed is an error

@@ -4,11 +4,8 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from coeval.errors import CoevalError
@@ -17,14 +14,7 @@ from coeval.lag import densify
 from coeval.time import NodeNs
 from coeval.tracks import StreamTrack
 from coeval_lab.align import Alignment
-
-COLOURS = {
-    "video": "#4C78A8",
-    "image": "#72B7B2",
-    "audio": "#F58518",
-    "metadata": "#54A24B",
-    "text": "#B279A2",
-}
+from coeval_lab.colours import OF_MODALITY, UNKNOWN
 
 
 def activity(track: StreamTrack) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -42,16 +32,15 @@ def plot_alignment(alignment: Alignment, path: Path) -> None:
         CoevalError: it cannot be written; a file that was there is as it was.
     """
     estimate, tracks = alignment.estimate, [t for t in alignment.tracks if t.embeddings]
-    figure, (before, after) = plt.subplots(
-        1, 2, figsize=(13, 1.2 + 0.55 * max(len(tracks), 2)), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(13, 1.2 + 0.55 * max(len(tracks), 2)), layout="constrained")
+    before, after = figure.subplots(1, 2, sharey=True)
     origin_s = min(track.embeddings[0].t0_node_ns for track in tracks) * 1e-9 if tracks else 0.0
     for row, track in enumerate(tracks):
         times, strength = activity(track)
         node = estimate.nodes.get(track.node)
         line = node.line if node else None
         is_placed = track.node == estimate.reference or line is not None
-        colour = COLOURS[track.modality] if is_placed else "#BBBBBB"
+        colour = OF_MODALITY[track.modality] if is_placed else UNKNOWN
         before.fill_between(times - origin_s, row, row + 0.9 * strength, color=colour, lw=0)
         if line is not None:
             times = np.array([line.to_ref(NodeNs(round(t * 1e9))) * 1e-9 for t in times])
@@ -72,7 +61,6 @@ def plot_alignment(alignment: Alignment, path: Path) -> None:
         axes.grid(axis="x", alpha=0.3)
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=130)
-    plt.close(figure)
     write_whole(path, picture.getvalue())
 
 

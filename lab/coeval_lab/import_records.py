@@ -32,7 +32,8 @@ from coeval_aggregator.store.records import (
 )
 from coeval_edge.encoder import Encoder
 from coeval_edge.evidence_tables import read_time_samples
-from coeval_edge.recording import Recording, read_samples
+from coeval_edge.recording import Recording
+from coeval_edge.recording_samples import read_samples
 from coeval_lab.evidence_files import evidence_of
 from coeval_lab.tracks import tracks_of
 

@@ -20,7 +20,8 @@ from coeval.still_track import still_track
 from coeval.time import NodeNs
 from coeval.tracks import StreamTrack
 from coeval_edge.encoder import Encoder
-from coeval_edge.recording import Recording, read_samples, read_waveform
+from coeval_edge.recording import Recording
+from coeval_edge.recording_samples import read_samples, read_waveform
 from coeval_lab.speech import speech_activity, text_spans
 
 LEAST_SIGNAL_ROWS = 16

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coeval.clock_filter import ClockFilter
+from coeval.clock_findings import Finding
 from coeval.evidence import SERVER, UTC, Evidence, EvidenceKind
 from coeval.oscillators import PERFECT, PI, TCXO
 from coeval.pair_choice import PairOffer, choose_pairs
-from coeval.session_clocks import Finding, SessionClocks
+from coeval.session_clocks import SessionClocks
 from coeval.smoothing import Smoother
 
 S = 1_000_000_000

@@ -10,7 +10,7 @@ from mcap.writer import Writer
 
 from coeval.errors import BadRecording
 from coeval_edge.importers import import_recording
-from coeval_edge.recording import read_metadata, read_samples
+from coeval_edge.recording_samples import read_metadata, read_samples
 
 
 def ulog_message(kind, body):

@@ -8,7 +8,8 @@ import pytest
 from coeval.errors import BadRecording
 from coeval_edge.importers import import_recording
 from coeval_edge.importers.gpmf import gather, read_payload
-from coeval_edge.recording import open_recording, read_metadata, read_samples, read_waveform
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_metadata, read_samples, read_waveform
 
 
 def item(key, kind, size, num, data):

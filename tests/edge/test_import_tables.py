@@ -6,7 +6,7 @@ import pytest
 
 from coeval.errors import BadRecording, CoevalError
 from coeval_edge.importers import import_recording
-from coeval_edge.recording import read_metadata, read_samples
+from coeval_edge.recording_samples import read_metadata, read_samples
 
 
 def written(tmp_path, name, text):

@@ -9,14 +9,9 @@ import pytest
 from coeval.samples import AudioBlock, Frame, MetadataBlock, TextLine
 from coeval.time import NS_PER_S
 from coeval_edge.describe import summarise
-from coeval_edge.recording import (
-    Recording,
-    open_recording,
-    read_metadata,
-    read_samples,
-    read_waveform,
-    recording_start_ns,
-)
+from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording_samples import read_metadata, read_samples, read_waveform
+from coeval_edge.recording_times import recording_start_ns
 
 
 def frames(recording: Recording, **size: int) -> list[Frame]:

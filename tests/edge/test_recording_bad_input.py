@@ -6,7 +6,8 @@ import re
 import pytest
 
 from coeval.errors import BadRecording
-from coeval_edge.recording import open_recording, read_samples, read_waveform
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples, read_waveform
 
 IMU = {"modality": "metadata", "file": "a.csv"}
 

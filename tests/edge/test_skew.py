@@ -9,13 +9,9 @@ from coeval.errors import BadConfig, BadRecording
 from coeval.manifest import NodeTruth, TruthJump
 from coeval.time import NS_PER_S, ClockLine, RefNs
 from coeval_edge.aligned import write_aligned
-from coeval_edge.recording import (
-    open_recording,
-    read_metadata,
-    read_samples,
-    read_waveform,
-    recording_start_ns,
-)
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_metadata, read_samples, read_waveform
+from coeval_edge.recording_times import recording_start_ns
 from coeval_edge.skew import ClockError, compose, error_map, skew_recording
 
 TRUTH = {"nodes": {"n": {"offset_s": 0.0, "skew_ppm": 0.0}}, "sigma_s": 0.001, "how": "one clock"}

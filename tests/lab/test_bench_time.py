@@ -7,23 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from coeval.clock_findings import Finding
 from coeval.evidence import SERVER
-from coeval.session_clocks import Finding
 from coeval_lab.bench.clock_cost import cost_row
-from coeval_lab.bench.clocks import (
+from coeval_lab.bench.clock_paths import path_rows
+from coeval_lab.bench.clock_plan import (
     CALM,
     CHOICES,
     FAULTS,
-    NO_PULSES_BUSY,
-    Run,
-    error_columns,
-    path_rows,
+    GPS_LOST,
+    JUMP,
+    LIE,
+    NETWORK_CUT,
     plan_of,
-    row_of,
-    scenario_rows,
     seen_by,
-    simulate,
 )
+from coeval_lab.bench.clock_runs import Run, error_columns, row_of, scenario_rows, simulate
 from coeval_lab.bench.time_baselines import BASELINES, Estimator
 from coeval_lab.simulation.scenario import SOURCES, Scenario, SimulatedSession
 from coeval_lab.simulation.stamps import QUIET_LAN
@@ -92,12 +91,10 @@ def test_the_joint_estimate_is_as_good_as_the_best_source_on_a_calm_day() -> Non
 
 
 def test_a_jump_is_told_within_three_samples_and_a_lie_does_not_move_the_clock() -> None:
-    jump = next(scenario for scenario in FAULTS if scenario.jump_at_s is not None)
-    told = simulate(jump, seed=1, sources=SOURCES)
+    told = simulate(JUMP, seed=1, sources=SOURCES)
     assert told.jump_samples is not None
     assert told.jump_samples < 3
-    lie = next(scenario for scenario in FAULTS if scenario.lie_from_s is not None)
-    kept = simulate(lie, seed=1, sources=SOURCES)
+    kept = simulate(LIE, seed=1, sources=SOURCES)
     assert np.abs(kept.errors_ns).max() < 1e6
     assert {found.kind for _, found in kept.findings} >= {"source_stepped"}
 
@@ -124,14 +121,14 @@ def test_seconds_of_which_no_sample_could_tell_are_counted_apart() -> None:
 
 @pytest.mark.parametrize("source", list(CHOICES))
 def test_a_source_alone_sees_the_same_whatever_happens_to_the_others(source: str) -> None:
-    for scenario in (*FAULTS, NO_PULSES_BUSY):
+    for scenario in FAULTS:
         whole = replace(scenario, seconds=160.0)
         both = [
             list(SimulatedSession(each, seed=3).evidence(CHOICES[source]))
             for each in (whole, seen_by(whole, source))
         ]
         assert both[0] == both[1]
-    alike = {seen_by(scenario, "content") for scenario in (CALM[1], FAULTS[0], FAULTS[1])}
+    alike = {seen_by(scenario, "content") for scenario in (CALM[1], GPS_LOST, NETWORK_CUT)}
     assert len(alike) == 1
 
 

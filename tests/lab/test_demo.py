@@ -29,7 +29,8 @@ from coeval_aggregator.clocks import NodeClock
 from coeval_edge import node_command
 from coeval_edge.config import NodeConfig
 from coeval_edge.encoder import shipped_model
-from coeval_edge.recording import Recording, open_recording, recording_start_ns
+from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording_times import recording_start_ns
 from coeval_edge.skew import ClockError, skew_recording
 from coeval_lab.broker import free_port, start_broker
 from coeval_lab.check_command import check_file

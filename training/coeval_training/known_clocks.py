@@ -14,7 +14,8 @@ from typing import Any
 
 from coeval.samples import MetadataBlock, Sample
 from coeval.time import NS_PER_S, ClockLine, RefNs
-from coeval_edge.recording import Recording, read_samples
+from coeval_edge.recording import Recording
+from coeval_edge.recording_samples import read_samples
 
 MOST_SIGMA_S = 0.05
 """A truth, or half an interval's width, that is less sure teaches wrong lags: a hop is 50 ms."""

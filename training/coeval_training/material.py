@@ -10,7 +10,8 @@ import numpy as np
 
 from coeval.features import make_extractor
 from coeval.hops import HOP_NS, Hops
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_training.data import SLOTS, StreamRows, longest, restamp
 
 TRAINED_ON = {

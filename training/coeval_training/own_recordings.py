@@ -12,7 +12,8 @@ from coeval.features import make_extractor
 from coeval.hops import HOP_NS, Hops
 from coeval.samples import MetadataBlock, Sample, TextLine
 from coeval.time import ClockLine, NodeNs
-from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording, read_samples
+from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_training.data import SLOTS, StreamRows, longest, restamp
 from coeval_training.known_clocks import Align, begin_ns, known_clocks
 from coeval_training.material import Material

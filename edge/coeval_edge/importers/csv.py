@@ -50,52 +50,23 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
         BadRecording: no column of time in it, or a stamp that is none.
     """
     names, columns, lines = read_columns(path)
-    time_name, guessed = time_column(names), None
     if not lines:
         raise BadRecording(f"{path}: no rows, only a header")
-    if time_name is None:
-        guessed = find_time([column_of(name, tuple(columns[name])) for name in names])
-        if guessed is None or guessed.unit is None:
-            raise BadRecording(
-                f"{path}: no column of time among {', '.join(names)}; name it 't' (seconds)"
-            )
-        time_name = guessed.column
-        writer.notes.append(
-            f"{path.name}: column {time_name!r} taken for the time"
-            + ("" if guessed.unit == "date" else f" in {guessed.unit}")
-            + ", by its values"
-        )
-    if guessed is None:
-        unit_ns = unit_of(time_name, columns[time_name], path=path)
-    else:
-        unit_ns = NS_PER_UNIT.get(guessed.unit or "")
+    time_name, unit_ns = time_and_unit(names, columns, path=path, notes=writer.notes)
     t_ns = stamps(columns[time_name], lines=lines, unit_ns=unit_ns, where=f"{path}")
     node = writer.add_node(path.stem)
     text_name = next((name for name in names if name.lower() in TEXT_NAMES), None)
-    end_name = (
-        next((name for name in names if name.lower() in END_NAMES), None) if text_name else None
-    )
-    channels: dict[str, NDArray[np.float64]] = {}
-    for name in names:
-        if name in (time_name, text_name, end_name):
-            continue
-        values = numbers(columns[name])
-        if values is None:
-            writer.notes.append(f"{path.name}: column {name!r} left out, it is not numeric")
-        else:
-            channels[name] = values
+    end_name = None
     if text_name is not None:
-        ends: list[NodeNs | None] = [None] * len(t_ns)
-        if end_name is not None:
-            rows = [row for row, text in enumerate(columns[end_name]) if text.strip()]
-            stated = [columns[end_name][row] for row in rows]
-            where = [lines[row] for row in rows]
-            end_ns = stamps(stated, lines=where, unit_ns=unit_ns, where=f"{path}")
-            for row, t_end in zip(rows, end_ns, strict=True):
-                ends[row] = NodeNs(int(t_end))
+        end_name = next((name for name in names if name.lower() in END_NAMES), None)
+    others = [name for name in names if name not in (time_name, text_name, end_name)]
+    channels = channels_of(others, columns, path=path, notes=writer.notes)
+    if text_name is not None:
+        ends = [""] * len(lines) if end_name is None else columns[end_name]
+        ends_ns = stated_stamps(ends, lines=lines, unit_ns=unit_ns, where=f"{path}")
         said = [
             TextLine(t_node_ns=NodeNs(int(t)), t_end_node_ns=t_end, text=text)
-            for t, t_end, text in zip(t_ns, ends, columns[text_name], strict=True)
+            for t, t_end, text in zip(t_ns, ends_ns, columns[text_name], strict=True)
         ]
         writer.add_text(node, f"{path.stem}_text" if channels else path.stem, said)
     if channels:
@@ -104,6 +75,44 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
         writer.add_metadata(
             node, path.stem, t_ns=t_ns, values=values, columns=list(channels), units=units
         )
+
+
+def time_and_unit(
+    names: list[str], columns: dict[str, list[str]], *, path: Path, notes: list[str]
+) -> tuple[str, int | None]:
+    """The column of time and nanoseconds in one unit of it (None: dates), by its name or values.
+
+    Raises:
+        BadRecording: there is none, or its unit is unclear.
+    """
+    name = time_column(names)
+    if name is not None:
+        return name, unit_of(name, columns[name], path=path)
+    guessed = find_time([column_of(name, tuple(columns[name])) for name in names])
+    if guessed is None or guessed.unit is None:
+        raise BadRecording(
+            f"{path}: no column of time among {', '.join(names)}; name it 't' (seconds)"
+        )
+    notes.append(
+        f"{path.name}: column {guessed.column!r} taken for the time"
+        + ("" if guessed.unit == "date" else f" in {guessed.unit}")
+        + ", by its values"
+    )
+    return guessed.column, NS_PER_UNIT.get(guessed.unit)
+
+
+def channels_of(
+    names: list[str], columns: dict[str, list[str]], *, path: Path, notes: list[str]
+) -> dict[str, NDArray[np.float64]]:
+    """The columns that hold numbers; the others are noted in `notes`."""
+    channels: dict[str, NDArray[np.float64]] = {}
+    for name in names:
+        values = numbers(columns[name])
+        if values is None:
+            notes.append(f"{path.name}: column {name!r} left out, it is not numeric")
+        else:
+            channels[name] = values
+    return channels
 
 
 def guessed_units(
@@ -208,6 +217,23 @@ def stamps(texts: list[str], *, lines: list[int], unit_ns: int | None, where: st
                 t_ns[row] = to_ns(f"{text.strip()}e-{len(str(NS_PER_S // unit_ns)) - 1}")
         except ValueError as exc:
             raise BadRecording(f"{where}, line {lines[row]}: time {text!r} cannot be read") from exc
+    return t_ns
+
+
+def stated_stamps(
+    texts: list[str], *, lines: list[int], unit_ns: int | None, where: str
+) -> list[NodeNs | None]:
+    """As `stamps`, of a column whose empty fields say nothing."""
+    t_ns: list[NodeNs | None] = [None] * len(texts)
+    rows = [row for row, text in enumerate(texts) if text.strip()]
+    stated = stamps(
+        [texts[row] for row in rows],
+        lines=[lines[row] for row in rows],
+        unit_ns=unit_ns,
+        where=where,
+    )
+    for row, t in zip(rows, stated, strict=True):
+        t_ns[row] = NodeNs(int(t))
     return t_ns
 
 

@@ -4,20 +4,42 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from pathlib import Path
 
 from coeval_lab.bench.align_bars import bars_of
-from coeval_lab.bench.align_plan import CLEAN, NOISY, Plan, Row, plan_of
+from coeval_lab.bench.align_plan import CLEAN, NOISY, Plan, plan_of
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.metrics import row_of
 from coeval_lab.bench.peer_cells import event_peers, sound_peers, subtitle_peers
 from coeval_lab.bench.processes import PROCESSES, as_done, in_process
+from coeval_lab.bench.ranges import Range, draw_ranges
 from coeval_lab.bench.real_cells import abstaining, real_pair, unrelated
-from coeval_lab.bench.report import Page, plot_pairs
+from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.bench.scene_cells import long_scenes, scenes, skews, speed
+from coeval_lab.colours import OURS, THEIRS
 
 __all__ = ["PAGE", "plan_of", "run"]
 
-Say = Callable[[str], None]
+LEAST_SHOWN_MS = 1e-4
+"""A logarithmic axis has no zero."""
+
+
+def plot_pairs(rows: Sequence[Row], path: Path) -> None:
+    """Median and 95th percentile of each line's accepted trials."""
+    ranges = [
+        Range(
+            name=f"{row['pair']} · {row['method']} · {row['source']}",
+            colour=OURS if row["method"] == "coeval" else THEIRS,
+            ends=(max(row["median_ms"], LEAST_SHOWN_MS), max(row["p95_ms"], LEAST_SHOWN_MS)),
+            dot=max(row["median_ms"], LEAST_SHOWN_MS),
+        )
+        for row in rows
+        if row.get("median_ms") is not None
+    ]
+    says = "error of accepted trials: median (dot) to 95th percentile (ms)"
+    draw_ranges(ranges, says=says, width_in=10).savefig(path, dpi=110)
+
 
 PAGE = Page(
     title="share within a tolerance: % of accepted; locked, wrong: % of trials",

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from coeval_lab.bench.align_plan import CLEAN, NOISY, Row
+from coeval_lab.bench.align_plan import CLEAN, NOISY
 from coeval_lab.bench.bars import Bar, every
+from coeval_lab.bench.rows import Row
 from coeval_lab.bench.syncwise import METHOD as SYNCWISE
 
 LEAST_ACCEPTED = 100

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from coeval.time import NS_PER_S
 from coeval_lab.bench.cells import NUM_KINDS, Draw, draw_trials
 from coeval_lab.bench.material import Stream, degraded, recorded
 from coeval_training.material import TRAINED_ON
-
-Row = dict[str, Any]
 
 SOUNDS = (
     "able_frenchsong",

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Row = dict[str, Any]
+from coeval_lab.bench.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.encoders_bars import PROTOTYPE, bars_of
 from coeval_lab.bench.encoders_cca import learn_cca
@@ -219,14 +221,11 @@ def table_of(answers: Sequence[Answer]) -> list[Row]:
 
 def plot_methods(rows: Sequence[Row], path: Path) -> None:
     """Share of all trials of 60 s scenes within 40 ms, pair by pair and method by method."""
-    import matplotlib.pyplot as plt
-
     shown = [row for row in rows if row.get("source") == SCENES_SOURCE and "section" not in row]
     pairs = [p for p in dict.fromkeys(row["pair"] for row in shown) if p in PROTOTYPE]
     names = list(dict.fromkeys(row["method"] for row in shown))
-    figure, panels = plt.subplots(
-        2, 1, figsize=(13, 8), sharex=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    panels = figure.subplots(2, 1, sharex=True, squeeze=False)
     for axes, limit in zip(panels[:, 0], ("40", "100"), strict=True):
         for m, name in enumerate(names):
             share = {
@@ -244,7 +243,6 @@ def plot_methods(rows: Sequence[Row], path: Path) -> None:
         panels[0, 0].legend(fontsize=6, ncol=4)
     panels[1, 0].set_xticks(range(len(pairs)), pairs, rotation=30, ha="right", fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 PAGE = Page(

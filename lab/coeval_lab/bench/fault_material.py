@@ -14,7 +14,8 @@ from coeval.repeats import RepeatWatch
 from coeval.samples import AudioBlock, FloatArray, MetadataBlock, Modality, Sample
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.encoder import Encoder
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_lab.bench.faults import FAULTS, Fault
 from coeval_lab.bench.material import Clock, cropped, first_ns, last_ns, stamped
 from coeval_training.data import SLOTS

@@ -16,7 +16,8 @@ from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
 from coeval.time import NS_PER_S, NodeNs
 from coeval.tracks import StreamTrack
-from coeval_edge.recording import open_recording, read_samples, read_waveform
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples, read_waveform
 from coeval_lab.tracks import track_from
 
 SAMPLE_RATE_HZ = 16_000

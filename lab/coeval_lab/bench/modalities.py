@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from coeval.align import align_tracks
 from coeval.estimates import NodeEstimate, SessionEstimate
@@ -28,12 +28,10 @@ from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.material import Clock
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.bench.scene_cells import scene_tracks
 from coeval_lab.simulation.stamps import BUSY_WIFI, PulseErrors, path_delays, pulse_errors
 from coeval_training.data import FIRST_HELD_OUT_SEED
-
-Row = dict[str, Any]
-Say = Callable[[str], None]
 
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "Text + Image": ("text", "stills"),
@@ -256,12 +254,9 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
 
 def plot_shares(rows: Sequence[Row], path: FilePath) -> None:
     """Share of windows within each tolerance, a group of bars a combination."""
-    import matplotlib.pyplot as plt
-
     names = list(COMBINATIONS)
-    figure, panels = plt.subplots(
-        1, len(TOLERANCES_MS), figsize=(13, 3.6), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(TOLERANCES_MS), sharey=True)
     for axes, tolerance in zip(panels, TOLERANCES_MS, strict=True):
         for m, method in enumerate(METHODS):
             shares = [
@@ -273,7 +268,6 @@ def plot_shares(rows: Sequence[Row], path: FilePath) -> None:
         axes.grid(axis="y", alpha=0.3)
     panels[0].legend(fontsize=7)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 PAGE = Page(

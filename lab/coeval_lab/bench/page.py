@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from coeval.broker_address import BrokerAddress
 from coeval_aggregator.api.config import ApiConfig
@@ -23,11 +23,9 @@ from coeval_aggregator.view import SessionView, View
 from coeval_lab.bench.bars import Bar
 from coeval_lab.bench.page_load import SESSION
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.broker import RunningBroker, start_broker
 from coeval_lab.chromium import browsing
-
-Row = dict[str, Any]
-Say = Callable[[str], None]
 
 WANTED_STREAMS, WANTED_FPS = 50, 30.0
 WIDTH, HEIGHT = 1440, 900
@@ -180,11 +178,8 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
 
 def plot_frames(rows: Sequence[Row], path: Path) -> None:
     """Frames a second against streams: median, 5th percentile and the slowest second."""
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(
-        1, len(VIEWS), figsize=(9, 3.6), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(VIEWS), sharey=True)
     columns = {
         "fps_median": "median",
         "fps_p5": "5th percentile",
@@ -204,7 +199,6 @@ def plot_frames(rows: Sequence[Row], path: Path) -> None:
     panels[0].set_ylabel("frames a second")
     panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 PAGE = Page(

@@ -12,13 +12,14 @@ import numpy as np
 from coeval.samples import AudioBlock, FloatArray, TextLine
 from coeval.time import NS_PER_S
 from coeval.waveform import sound_at
-from coeval_lab.bench.align_plan import Cell, Plan, Row, cells_of
+from coeval_lab.bench.align_plan import Cell, Plan, cells_of
 from coeval_lab.bench.cells import Draw, constant_trial
 from coeval_lab.bench.events import event_times
 from coeval_lab.bench.material import SAMPLE_RATE_HZ, Stream, cropped, stamped
 from coeval_lab.bench.metrics import Trial, row_of
 from coeval_lab.bench.peers import PeerWorker, install_peers
 from coeval_lab.bench.real_cells import rows_of_cells
+from coeval_lab.bench.rows import Row
 
 AUDIO_PEERS = ("audalign", "syncstart", "audio-offset-finder")
 SUBTITLES_PEER = "ffsubsync"

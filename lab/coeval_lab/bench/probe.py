@@ -8,17 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
 
 from coeval_edge.probe_image import probe_image
+from coeval_lab import colours
 from coeval_lab.bench.bars import Bar
+from coeval_lab.bench.ranges import Range, draw_ranges
 from coeval_lab.bench.report import Page
+from coeval_lab.bench.rows import Row, Say
 from coeval_lab.probe_emulator import cases
 from coeval_lab.probe_emulator.board import changed_program
 from coeval_lab.probe_emulator.cases import Case, Outcome, run_case
-
-Row = dict[str, Any]
-Say = Callable[[str], None]
 
 OURS = "coeval, emulated"
 LOSES_TWO_CYCLES = changed_program((2, 0xA042))
@@ -143,25 +142,20 @@ def bars_of(rows: Sequence[Row]) -> list[Bar]:
 
 def plot_errors(rows: Sequence[Row], path: Path) -> None:
     """Mean, standard deviation and largest error of each line."""
-    import matplotlib.pyplot as plt
-
-    drawn = [row for row in rows if row.get("max_ns")]
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.35 * len(drawn)), layout="constrained")
-    for k, row in enumerate(drawn):
-        colour = "#4C78A8" if row["by"] == OURS else "#E45756"
-        axes.plot(row["max_ns"], k, "o", color=colour)
-        if row.get("sd_ns"):
-            axes.plot([row["sd_ns"], row["max_ns"]], [k, k], color=colour, lw=2, alpha=0.6)
-    axes.set_yticks(
-        range(len(drawn)), [f"{row['by']} · {row['case']}" for row in drawn], fontsize=7
-    )
-    axes.axvline(cases.MOST_ERROR_NS, color="grey", lw=1, ls="--")
-    axes.set_xscale("log")
-    axes.set_xlabel("error: standard deviation to largest (ns); dashed: two ticks")
-    axes.grid(axis="x", alpha=0.3)
-    axes.invert_yaxis()
+    ranges = [
+        Range(
+            name=f"{row['by']} · {row['case']}",
+            colour=colours.OURS if row["by"] == OURS else colours.THEIRS,
+            ends=(row["sd_ns"], row["max_ns"]) if row.get("sd_ns") else None,
+            dot=row["max_ns"],
+        )
+        for row in rows
+        if row.get("max_ns")
+    ]
+    says = "error: standard deviation to largest (ns); dashed: two ticks"
+    figure = draw_ranges(ranges, says=says, width_in=9)
+    figure.axes[0].axvline(cases.MOST_ERROR_NS, color="grey", lw=1, ls="--")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 PAGE = Page(

@@ -13,7 +13,6 @@ from coeval_lab.bench.align_plan import (
     SPEECH,
     Cell,
     Plan,
-    Row,
     cells_of,
     is_there,
     stream_of,
@@ -21,6 +20,7 @@ from coeval_lab.bench.align_plan import (
 from coeval_lab.bench.cells import Draw, draw_trials, estimated, our_trial, tracks_of_trial
 from coeval_lab.bench.material import Clock, Stream, silent
 from coeval_lab.bench.metrics import Trial, row_of
+from coeval_lab.bench.rows import Row
 from coeval_lab.bench.syncwise import METHOD, syncwise_trial
 
 NUM_UNRELATED = 200

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 import numpy as np
@@ -21,15 +21,16 @@ from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, T
 from coeval.time import NS_PER_S
 from coeval_aggregator.recognise import recognise_embeddings
 from coeval_edge.recognise import recognise_bytes
-from coeval_edge.recording import Recording, open_recording, read_metadata, read_samples
+from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording_samples import read_metadata, read_samples
 from coeval_lab.bench.recognition_truth import SENSORS, Sensor
 from coeval_lab.bench.relevance_faults import first_ns
+from coeval_lab.bench.rows import Row
 from coeval_lab.tracks import track_from
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
 from coeval_training.material import TRAINED_ON
 from coeval_training.scenes import generate_scene
 
-Row = dict[str, Any]
 Window = tuple[str, bytes]
 """How it is dressed, and its bytes."""
 

@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from coeval.relevance import Relevance, RelevanceWatch, Stretch
 from coeval.samples import Modality, Sample
 from coeval.time import NS_PER_S
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 from coeval_edge.replay import PIECE_NS, pieces
 from coeval_lab.bench.relevance_faults import FAULTS, Fault, first_ns
+from coeval_lab.bench.rows import Row
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
 from coeval_training.material import TRAINED_ON
 from coeval_training.scenes import generate_scene
-
-Row = dict[str, Any]
 
 SCENE_S = 180.0
 FAULT_S = 90.0

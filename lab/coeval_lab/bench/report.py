@@ -9,10 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
@@ -203,25 +199,3 @@ def write_report(
         + f"\n\n![{page.caption}](plot.png)\n"
     )
     page.plot(rows, folder / "plot.png")
-
-
-def plot_pairs(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Median and 95th percentile of each line's accepted trials, on a logarithmic axis."""
-    drawn = [row for row in rows if row.get("median_ms") is not None]
-    figure, axes = plt.subplots(figsize=(10, 1 + 0.27 * len(drawn)), layout="constrained")
-    for k, row in enumerate(drawn):
-        colour = "#4C78A8" if row["method"] == "coeval" else "#E45756"
-        low, high = max(row["median_ms"], 1e-4), max(row["p95_ms"], 1e-4)
-        axes.plot([low, high], [k, k], color=colour, lw=2, alpha=0.6)
-        axes.plot(low, k, "o", color=colour)
-    axes.set_yticks(
-        range(len(drawn)),
-        [f"{r['pair']} · {r['method']} · {r['source']}" for r in drawn],
-        fontsize=7,
-    )
-    axes.set_xscale("log")
-    axes.set_xlabel("error of accepted trials: median (dot) to 95th percentile (ms)")
-    axes.grid(axis="x", alpha=0.3)
-    axes.invert_yaxis()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)

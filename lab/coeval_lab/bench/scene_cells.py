@@ -11,10 +11,11 @@ import numpy as np
 from coeval.align import align_tracks
 from coeval.time import NS_PER_S
 from coeval.tracks import StreamTrack
-from coeval_lab.bench.align_plan import Plan, Row
+from coeval_lab.bench.align_plan import Plan
 from coeval_lab.bench.cells import draw_trials, estimated, judge, tracks_of_trial
 from coeval_lab.bench.material import Clock, Stream, track_of
 from coeval_lab.bench.metrics import Trial, row_of
+from coeval_lab.bench.rows import Row
 from coeval_lab.bench.syncwise import METHOD, syncwise_trial
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS
 from coeval_training.scenes import generate_scene
@@ -60,53 +61,39 @@ def relative(first: Clock, second: Clock, t0_ns: int) -> Clock:
 
 
 def scene_rows(
-    plan: Plan, seeds: range, seconds: float, *, only: Callable[[str, str], bool], salt: int
+    plan: Plan,
+    seeds: range,
+    seconds: float,
+    *,
+    only: Callable[[str, str], bool],
+    salt: int,
+    is_whole: bool,
 ) -> Iterator[Row]:
-    """All pairs of slots of generated scenes, pair by pair and all nodes together."""
+    """All pairs of slots of generated scenes, pair by pair.
+
+    Args:
+        plan: says from which seed clocks are drawn.
+        seeds: of the scenes.
+        seconds: length of a scene.
+        only: which pairs of slots to look at.
+        salt: tells the clocks of one set of scenes from another's.
+        is_whole: also all nodes of a scene together, and pairs of streams of two scenes.
+    """
     by_pair: dict[str, list[Trial]] = {}
     strangers: list[Trial] = []
     before: dict[str, StreamTrack] = {}
     for seed in seeds:
         rng = np.random.default_rng([plan.seed, seed, salt])
         tracks, clocks = scene_tracks(seed, seconds, rng)
-        for a, b in itertools.combinations(tracks, 2):
-            if only(a, b):
-                pair = [tracks[a], tracks[b]]
-                by_pair.setdefault(f"{a}-{b}", []).append(
-                    scene_trial(pair, a, b, clocks, seconds=seconds)
-                )
-                if before and salt == 6:
-                    stranger = replace(before[b], node="stranger") if b in before else None
-                    if stranger is not None:
-                        found = align_tracks([tracks[a], stranger], reference=a)
-                        strangers.append(
-                            judge(
-                                found,
-                                "stranger",
-                                Clock(),
-                                cpu_s=0.0,
-                                material_s=seconds,
-                                truth_sigma_s=0.0,
-                                related=False,
-                            )
-                        )
-        if salt == 6:
-            began = time.process_time()
-            whole = align_tracks(list(tracks.values()), reference="imu")
-            cpu_s = time.process_time() - began
-            for slot in tracks:
-                if slot != "imu":
-                    t0_ns = tracks["imu"].embeddings[0].t0_node_ns
-                    by_pair.setdefault(f"joint: {slot} in six streams", []).append(
-                        judge(
-                            whole,
-                            slot,
-                            relative(clocks["imu"], clocks[slot], t0_ns),
-                            cpu_s=cpu_s / len(tracks),
-                            material_s=seconds,
-                            truth_sigma_s=0.0,
-                        )
-                    )
+        pairs = [pair for pair in itertools.combinations(tracks, 2) if only(*pair)]
+        for a, b in pairs:
+            trial = scene_trial([tracks[a], tracks[b]], a, b, clocks, seconds=seconds)
+            by_pair.setdefault(f"{a}-{b}", []).append(trial)
+            if is_whole and b in before:
+                strangers.append(stranger_trial(tracks[a], before[b], seconds=seconds))
+        if is_whole:
+            for slot, trial in joint_trials(tracks, clocks, seconds=seconds):
+                by_pair.setdefault(f"joint: {slot} in six streams", []).append(trial)
         before = tracks
     source = f"held-out scenes, {seconds:.0f} s"
     for pair_name, trials in by_pair.items():
@@ -120,6 +107,43 @@ def scene_rows(
             held_out=True,
             note="locked should be ≤ 1",
         )
+
+
+def stranger_trial(track: StreamTrack, other: StreamTrack, *, seconds: float) -> Trial:
+    """Streams of two scenes: no answer is the right one."""
+    found = align_tracks([track, replace(other, node="stranger")], reference=track.node)
+    return judge(
+        found,
+        "stranger",
+        Clock(),
+        cpu_s=0.0,
+        material_s=seconds,
+        truth_sigma_s=0.0,
+        related=False,
+    )
+
+
+def joint_trials(
+    tracks: dict[str, StreamTrack], clocks: dict[str, Clock], *, seconds: float
+) -> Iterator[tuple[str, Trial]]:
+    """All streams of a scene in one estimate: each slot but the IMU's, which is the reference."""
+    began = time.process_time()
+    whole = align_tracks(list(tracks.values()), reference="imu")
+    cpu_s = time.process_time() - began
+    t0_ns = tracks["imu"].embeddings[0].t0_node_ns
+    for slot in tracks:
+        if slot != "imu":
+            yield (
+                slot,
+                judge(
+                    whole,
+                    slot,
+                    relative(clocks["imu"], clocks[slot], t0_ns),
+                    cpu_s=cpu_s / len(tracks),
+                    material_s=seconds,
+                    truth_sigma_s=0.0,
+                ),
+            )
 
 
 def scene_trial(
@@ -136,14 +160,18 @@ def scene_trial(
 def scenes(plan: Plan) -> Iterator[Row]:
     """Generated held-out scenes of 60 s, every pair but those with stills."""
     seeds = range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + plan.num_scenes)
-    yield from scene_rows(plan, seeds, 60.0, only=lambda a, b: "stills" not in (a, b), salt=6)
+    yield from scene_rows(
+        plan, seeds, 60.0, only=lambda a, b: "stills" not in (a, b), salt=6, is_whole=True
+    )
 
 
 def long_scenes(plan: Plan) -> Iterator[Row]:
     """Generated held-out scenes of 10 minutes, pairs with stills."""
     first = FIRST_HELD_OUT_SEED + 100_000
     seeds = range(first, first + plan.num_long_scenes)
-    yield from scene_rows(plan, seeds, 600.0, only=lambda a, b: "stills" in (a, b), salt=7)
+    yield from scene_rows(
+        plan, seeds, 600.0, only=lambda a, b: "stills" in (a, b), salt=7, is_whole=False
+    )
 
 
 def skews(plan: Plan) -> Iterator[Row]:

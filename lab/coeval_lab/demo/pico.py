@@ -17,13 +17,9 @@ from coeval.errors import BadConfig
 from coeval.samples import MetadataBlock, Sample, TextLine
 from coeval.time import NS_PER_S
 from coeval_edge.probe_image import probe_image
-from coeval_edge.recording import (
-    MANIFEST_FILE,
-    Recording,
-    open_recording,
-    read_samples,
-    recording_start_ns,
-)
+from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording
+from coeval_edge.recording_samples import read_samples
+from coeval_edge.recording_times import recording_start_ns
 from coeval_edge.replay import recording_end_ns
 from coeval_edge.sources.probe import FILTER_S, MOTION_UNITS, REGISTER_S, ProbeConfig, ProbeSource
 from coeval_edge.sources.probe_link import ProbeLink

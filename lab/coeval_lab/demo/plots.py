@@ -4,26 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from coeval.interval import NORMAL_95
 from coeval.time import NS_PER_S
+from coeval_lab.colours import OF_MODALITY, UNKNOWN
 from coeval_lab.demo.activity import activity
 from coeval_lab.demo.run import DemoResult
 from coeval_lab.demo.watch import Statement
 
-COLOURS = {
-    "video": "#4C78A8",
-    "image": "#72B7B2",
-    "audio": "#F58518",
-    "metadata": "#54A24B",
-    "text": "#B279A2",
-}
 NODE_COLOURS = ("#F58518", "#54A24B", "#B279A2", "#E45756", "#72B7B2", "#4C78A8")
-UNKNOWN_COLOUR = "#BBBBBB"
 CLOSE_UP_S = 16.0
 INK, FAINT = "#222222", "#888888"
 STYLE: dict[Any, Any] = {
@@ -73,10 +65,9 @@ def plot_streams(result: DemoResult, path: Path) -> None:
         for stream in scenery.streams
         if (heard := watch.streams.get((stream.node, stream.id))) is not None
     ]
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            2, 2, figsize=(13, 1.6 + 1.05 * max(len(drawn), 2)), sharey=True, layout="constrained"
-        )
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(13, 1.6 + 1.05 * max(len(drawn), 2)), layout="constrained")
+        panels = figure.subplots(2, 2, sharey=True)
         from_s = t0_s
         for stream, t_s, moved in drawn:
             if stream.node == reference:
@@ -85,7 +76,7 @@ def plot_streams(result: DemoResult, path: Path) -> None:
         for row, (stream, t_s, moved) in enumerate(reversed(drawn)):
             said = watch.latest(stream.node)
             is_placed = stream.node == reference or (said is not None and said.offset_s is not None)
-            colour = COLOURS[stream.modality] if is_placed else UNKNOWN_COLOUR
+            colour = OF_MODALITY[stream.modality] if is_placed else UNKNOWN
             after_s = t_s
             if said is not None and said.offset_s is not None:
                 after_s = to_reference_s(said, t_s)
@@ -114,17 +105,15 @@ def plot_streams(result: DemoResult, path: Path) -> None:
         for axes in panels[:, 1]:
             axes.set_title(f"after: on one timeline, {reference}'s")
         figure.savefig(path)
-        plt.close(figure)
 
 
 def plot_convergence(result: DemoResult, path: Path) -> None:
     """Offset and skew of every node against the truth, as material came in."""
     clocks = result.scenery.clocks
     start_s = clocks.first_reading_s
-    with plt.rc_context(STYLE):
-        figure, (offsets, skews) = plt.subplots(
-            2, 1, figsize=(10, 6.4), sharex=True, height_ratios=(3, 2), layout="constrained"
-        )
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 6.4), layout="constrained")
+        offsets, skews = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         reach_ms, reach_ppm = [20.0], [50.0]
         for colour, node in zip(NODE_COLOURS * 10, result.verdicts, strict=False):
             statements = list(result.watch.statements.get(node, ()))
@@ -156,9 +145,8 @@ def plot_convergence(result: DemoResult, path: Path) -> None:
             axes.axhline(0.0, color=INK, lw=1.2, ls="--")
             axes.set_ylim(-1.25 * max(reach), 1.25 * max(reach))
             axes.grid(axis="y")
-        offsets.axhspan(
-            -1.96e3 * clocks.sigma_s, 1.96e3 * clocks.sigma_s, color="#EEEEEE", zorder=0
-        )
+        truth_ci95_ms = NORMAL_95 * clocks.sigma_s * 1e3
+        offsets.axhspan(-truth_ci95_ms, truth_ci95_ms, color="#EEEEEE", zorder=0)
         offsets.set_xlim(0, None)
         offsets.set_title(
             f"Offset against {clocks.reference}: estimate − truth, with the stated 95% band "
@@ -170,7 +158,6 @@ def plot_convergence(result: DemoResult, path: Path) -> None:
         skews.set_ylabel("ppm")
         skews.set_xlabel("s of the recording replayed (dotted: first lock)")
         figure.savefig(path)
-        plt.close(figure)
 
 
 def draw_band(

@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from coeval.interval import NORMAL_95
 from coeval_lab.demo.clocks import TrueClocks
 from coeval_lab.demo.watch import Statement
-
-NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

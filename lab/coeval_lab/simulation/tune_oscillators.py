@@ -12,6 +12,7 @@ from pathlib import Path
 
 import allantools
 import numpy as np
+from matplotlib.figure import Figure
 
 from coeval.oscillators import CLASSES
 from coeval_lab.bench.report import commit
@@ -73,11 +74,6 @@ def main() -> None:
 
 def write(folder: Path, lines: list[str], deviations: dict[str, FloatArray]) -> None:
     """README.md and plot.png."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(
         "# Oscillator classes of the filter\n\n"
@@ -88,7 +84,8 @@ def write(folder: Path, lines: list[str], deviations: dict[str, FloatArray]) -> 
         + "\n".join(lines)
         + f"\n\n{PUBLISHED}\n\n![deviation](plot.png)\n"
     )
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     taus = np.array(TAUS_S, np.float64)
     for name, deviation in deviations.items():
         used = CLASSES[name]
@@ -100,7 +97,6 @@ def write(folder: Path, lines: list[str], deviations: dict[str, FloatArray]) -> 
     axes.grid(which="both", alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(folder / "plot.png", dpi=110)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

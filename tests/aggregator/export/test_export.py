@@ -18,7 +18,8 @@ from coeval.time import NS_PER_S
 from coeval_aggregator.export import jsonl, mcap, parquet, recording
 from coeval_aggregator.export.content import Content
 from coeval_edge.evidence_tables import read_time_samples
-from coeval_edge.recording import open_recording, read_samples
+from coeval_edge.recording import open_recording
+from coeval_edge.recording_samples import read_samples
 
 NUM = 400
 """Embeddings of each stream."""
