@@ -22,12 +22,13 @@ from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.connection import Connection, Event
 from coeval_aggregator.estimating import Estimating
+from coeval_aggregator.failed_receiving import FailedReceiving
 from coeval_aggregator.fusing import load_early
 from coeval_aggregator.home_assistant_link import HomeAssistantLink
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.session import Session
 from coeval_aggregator.store.opening import open_store
-from coeval_aggregator.store.records import ClockRecord, EventRecord, Kept
+from coeval_aggregator.store.records import Kept
 from coeval_aggregator.store.store import Store
 from coeval_aggregator.store.writer import StoreWriter
 from coeval_aggregator.view import SessionView, View
@@ -100,7 +101,8 @@ class Aggregator:
             )
         self._num_joined = 0
         self._num_renewed_for = 0
-        self._told_problem: str | None = None
+        self._receiving = FailedReceiving()
+        self._told_problems: list[str] = []
         self._retained: dict[str, Outgoing] = {}
         """What was last said on every retained topic: a broker that restarts may forget it."""
         if not config.serves_all:
@@ -130,10 +132,12 @@ class Aggregator:
             goodbye = self._state("offline", self._state_topic, reason="ended")
             self._connection.stop(goodbye if self.is_connected else None)
 
-    def problem(self) -> str | None:
-        """Why the aggregator is degraded; None: it is not."""
-        state = None if self.store is None else self.store.state
-        return None if state is None or state.problem is None else f"store: {state.problem}"
+    def problems(self) -> list[str]:
+        """Why the aggregator is degraded, one line each."""
+        store = None if self.store is None else self.store.state.problem
+        receiving = self._receiving.problem(now_s=time.monotonic())
+        told = None if store is None else f"store: {store}", receiving
+        return [each for each in told if each is not None]
 
     def _loop(self, stop: threading.Event, estimating: Estimating) -> None:
         next_check_s = next_tick_s = next_state_s = time.monotonic()
@@ -149,11 +153,16 @@ class Aggregator:
                 for session in self.sessions.values():
                     session.check(now_s=now_s)
                 self._get_back_what_was_held_back()
+                if self._receiving.is_due(now_s=now_s):
+                    self._connection.renew()
                 self.view = self._make_view(estimating)
                 if self.is_connected:
                     nodes = {name: each.stated.keys() for name, each in self.sessions.items()}
                     self._home_assistant.look(nodes, now_s=now_s)
-            is_news = self.problem() != self._told_problem
+            problems = self.problems()
+            if is_news := problems != self._told_problems:
+                self._told_problems = problems
+                logger.warning("degraded problems=%s", problems or "none any more")
             if (now_s >= next_state_s or is_news) and self.is_connected:
                 next_state_s = now_s + STATE_S
                 self._say_online()
@@ -172,7 +181,7 @@ class Aggregator:
         return View(
             estimating_cpu_s=estimating.cpu_s,
             is_connected=self.is_connected,
-            problem=self.problem(),
+            problems=tuple(self.problems()),
             store=None if self.store is None else self.store.state,
             sessions={
                 name: SessionView(facts=session.facts(), clocks=session.stated)
@@ -240,12 +249,16 @@ class Aggregator:
         ack = None if event is None else event.ack
         if records and self.store is not None:
             kept = Kept(session=name, utc_ns=time.time_ns(), records=tuple(records), ack=ack)
+        elif event.kind == "known":
+            if self.store is not None:
+                self.store.forget(before=event.connection)
+        elif event.kind == "failed":
+            self.is_connected = False
+            self._receiving.note(event.reason, now_s=time.monotonic())
             if self.store.put(kept):
                 return True
-            # The message comes again; what the session found does not.
-            found = tuple(r for r in records if isinstance(r, EventRecord | ClockRecord))
-            if ack is not None and found:
-                self.store.put(kept._replace(records=found, ack=None))
+            if ack is not None and (found := kept.without_message()) is not None:
+                self.store.put(found)
             return False
         if ack is not None:
             self._connection.acknowledge([ack])
@@ -278,7 +291,7 @@ class Aggregator:
         At once: nothing that came after it can be acknowledged on this connection.
         """
         num_held_back = self.counts["held_back"]
-        if num_held_back == self._num_renewed_for or self.problem() is not None:
+        if num_held_back == self._num_renewed_for or self._is_store_away:
             return
         logger.info("asking the broker again num=%d", num_held_back - self._num_renewed_for)
         self._num_renewed_for = num_held_back
@@ -294,7 +307,6 @@ class Aggregator:
 
     def _say_online(self) -> None:
         """Tell that we are there, and how we are."""
-        self._told_problem = self.problem()
         for name, session in self.sessions.items():
             self._say_online_in(name, session)
         if self.config.serves_all:
@@ -310,15 +322,18 @@ class Aggregator:
 
     def _facts(self) -> dict[str, object]:
         """What holds for all sessions."""
-        problem = self.problem()
         return {
             "software": __version__,
             "joined": f"{self._boot}-{self._num_joined}",
-            "degraded": [] if problem is None else [problem],
+            "degraded": self.problems(),
             "store": None if self.store is None else self._store_facts(self.store),
         }
 
     @staticmethod
+    @property
+    def _is_store_away(self) -> bool:
+        return self.store is not None and self.store.state.problem is not None
+
     def _store_facts(store: StoreWriter) -> dict[str, object]:
         state = store.state
         since_s = state.since_s

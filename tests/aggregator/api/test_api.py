@@ -297,7 +297,7 @@ def test_without_a_store_the_live_half_answers() -> None:
 
 def test_health_says_what_is_wrong(asking: Asking) -> None:
     assert asking.get("/health")["status"] == "ok"
-    asking.view = View(is_connected=False, problem="store: full", store=STORE)
+    asking.view = View(is_connected=False, problems=("store: full",), store=STORE)
     response = asking.client.get("/health")
     assert response.status_code == 503
     assert response.json()["problems"] == ["broker: no connection", "store: full"]
