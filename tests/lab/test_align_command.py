@@ -6,12 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coeval.cli import main
 from coeval.manifest import TruthJump
 from coeval_edge.recording import open_recording
 from coeval_edge.skew import ClockError, skew_recording
@@ -95,17 +95,8 @@ def make(
 
 
 @pytest.fixture
-def align(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Align:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["coeval", "align", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        code = ended.value.code or 0
-        assert isinstance(code, int)
-        return code, said.out, said.err
-
-    return run
+def align(coeval: Align) -> Align:
+    return partial(coeval, "align")
 
 
 @pytest.fixture
