@@ -15,7 +15,6 @@ from coeval.time import NS_PER_S
 from coeval_aggregator.store.clock_history import ClockHistory
 from coeval_aggregator.store.reading import Reader, RunRow, SessionRow, TimelineRow
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignedRows:
     """One stream at the instants of a request."""
@@ -26,6 +25,8 @@ class AlignedRows:
     """Values, shape (n, dim); NaN where there is none."""
     is_there: NDArray[np.bool_]
     """Where there is a row, shape (n,)."""
+    t_node_ns: IntArray
+    """What its node's clock read at each instant where there is a row, shape (n,)."""
     ci95_s: float | None
     """Half-width of the 95 % interval of its clock, at its widest; None: the clock is unknown."""
 
@@ -77,7 +78,9 @@ def aligned_run(
     dim = run.dim or 0
     rows = np.full((len(t_ref_ns), dim), np.nan, np.float32)
     is_there = np.zeros(len(t_ref_ns), np.bool_)
-    nothing = AlignedRows(modality=run.modality, rows=rows, is_there=is_there, ci95_s=None)
+    nothing = AlignedRows(
+        modality=run.modality, rows=rows, is_there=is_there, t_node_ns=t_ref_ns, ci95_s=None
+    )
     if clock is None or run.hop_ns is None:
         return nothing
     placed = clock.to_node(t_ref_ns)
@@ -96,7 +99,13 @@ def aligned_run(
     if not is_there.any():
         return nothing
     ci95_s = NORMAL_95 * float(placed.sigma_ns[is_there].max()) / NS_PER_S
-    return AlignedRows(modality=run.modality, rows=rows, is_there=is_there, ci95_s=ci95_s)
+    return AlignedRows(
+        modality=run.modality,
+        rows=rows,
+        is_there=is_there,
+        t_node_ns=placed.t_ns,
+        ci95_s=ci95_s,
+    )
 
 
 def merged(before: AlignedRows | None, new: AlignedRows) -> AlignedRows:
@@ -111,5 +120,6 @@ def merged(before: AlignedRows | None, new: AlignedRows) -> AlignedRows:
         modality=new.modality or before.modality,
         rows=rows,
         is_there=new.is_there | before.is_there,
+        t_node_ns=np.where(new.is_there, new.t_node_ns, before.t_node_ns),
         ci95_s=max(widths, default=None),
     )
