@@ -3,6 +3,7 @@
 Nothing aligned is stored: this is where it comes to be, by the best estimates there are now.
 """
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,12 @@ from coeval.samples import FloatArray, IntArray
 from coeval.time import NS_PER_S
 from coeval_aggregator.store.clock_history import ClockHistory
 from coeval_aggregator.store.reading import Reader, RunRow, SessionRow, TimelineRow
+
+FAR_APART_NS = 1_500_000_000
+"""Between instants further apart than this nothing is read: a block is about a third as long."""
+MOST_AT_ONCE = 5000
+"""Instants that are read for together: two hours at most, 10 MB a stream."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignedRows:
@@ -84,18 +91,19 @@ def aligned_run(
     if clock is None or run.hop_ns is None:
         return nothing
     placed = clock.to_node(t_ref_ns)
-    stored = reader.embeddings(
-        run,
-        from_node_ns=int(placed.t_ns.min()),
-        to_node_ns=int(placed.t_ns.max()) + 1,
-    )
-    if not len(stored.hops):
-        return nothing
     wanted = placed.t_ns // run.hop_ns
-    place = np.searchsorted(stored.hops, wanted)
-    place[place == len(stored.hops)] = 0
-    is_there = stored.hops[place] == wanted
-    rows[is_there] = stored.rows[place[is_there]]
+    for part in near_parts(placed.t_ns):
+        stored = reader.embeddings(
+            run,
+            from_node_ns=int(placed.t_ns[part].min()),
+            to_node_ns=int(placed.t_ns[part].max()) + 1,
+        )
+        if not len(stored.hops):
+            continue
+        place = np.searchsorted(stored.hops, wanted[part])
+        place[place == len(stored.hops)] = 0
+        is_there[part] = stored.hops[place] == wanted[part]
+        rows[part][is_there[part]] = stored.rows[place[is_there[part]]]
     if not is_there.any():
         return nothing
     ci95_s = NORMAL_95 * float(placed.sigma_ns[is_there].max()) / NS_PER_S
@@ -106,6 +114,20 @@ def aligned_run(
         t_node_ns=placed.t_ns,
         ci95_s=ci95_s,
     )
+
+
+def near_parts(t_ns: IntArray) -> list[slice]:
+    """Instants in parts of which all that lies between may be read at once.
+
+    A year in steps of an hour would else be read whole, into memory.
+    """
+    ends = np.flatnonzero(np.abs(np.diff(t_ns)) > FAR_APART_NS) + 1
+    bounds = [0, *ends.tolist(), len(t_ns)]
+    return [
+        slice(first, min(first + MOST_AT_ONCE, end))
+        for begin, end in itertools.pairwise(bounds)
+        for first in range(begin, end, MOST_AT_ONCE)
+    ]
 
 
 def merged(before: AlignedRows | None, new: AlignedRows) -> AlignedRows:
