@@ -5,7 +5,7 @@ payload says `"fusion": "mean"`. `coeval_aggregator.fusing` puts a learnt one in
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ from coeval.time import NS_PER_S, RefNs
 from coeval_aggregator.clocks import NodeClock
 from coeval_aggregator.ring import Ring
 
-MAX_TICKS_AT_ONCE = 200
-"""A tick source that falls behind further than this leaves ticks out."""
+NO_READINGS: Mapping[str, int] = {}
+MOST_BEHIND = 200
+"""A tick source that falls behind by more ticks than this leaves ticks out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,27 @@ def make_tick(t_ref_ns: RefNs, streams: Sequence[AlignedStream]) -> dict[str, ob
     }
 
 
+class Awaited:
+    """What has to come before another tick can be due; asked at every block, as looking is dear."""
+
+    def __init__(
+        self, *, missing: Collection[str] = (), over_node_ns: Mapping[str, int] = NO_READINGS
+    ) -> None:
+        """Say what.
+
+        Args:
+            missing: the streams of which all must go on; none: any of all may bring a tick.
+            over_node_ns: the reading of each stream's clock past which nobody waits for those.
+        """
+        self.missing = set(missing)
+        self._over_node_ns = over_node_ns
+
+    def has_come(self, name: str, end_node_ns: int) -> bool:
+        """Note that a stream goes on to a reading of its clock; whether a tick may be due now."""
+        self.missing.discard(name)
+        return not self.missing or end_node_ns > self._over_node_ns.get(name, end_node_ns)
+
+
 class TickSource:
     """Decides which instants are due: when all streams are there, or the wait is over."""
 
@@ -103,25 +125,57 @@ class TickSource:
         """
         self._tick_ns, self._wait_ns = round(tick_s * NS_PER_S), round(wait_s * NS_PER_S)
         self._next_ns: int | None = None
+        self.num_behind = 0
+        """Ticks that are due and were not made yet."""
+        self.num_left_out = 0
+        """Ticks that were never made: too many were due at once."""
+        self.awaited = Awaited()
+        """What has to come before another tick can be due."""
 
-    def due(self, streams: Sequence[AlignedStream]) -> list[dict[str, object]]:
-        """The ticks that are due now."""
+    def due(
+        self, streams: Sequence[AlignedStream], *, most: int = MOST_BEHIND
+    ) -> list[dict[str, object]]:
+        """The ticks that are due now, the oldest first.
+
+        Args:
+            streams: all streams of the session.
+            most: how many to make; `num_behind` are left for the next call.
+        """
         sending = [stream for stream in streams if not stream.is_left_out] or streams
-        ends = [end for stream in sending if (end := stream.end_ref_ns) is not None]
+        ends = {each.name: end for each in sending if (end := each.end_ref_ns) is not None}
         if not ends:
+            self.num_behind, self.awaited = 0, Awaited()
             return []
-        until_ns = max(min(ends), max(ends) - self._wait_ns)
+        slowest_ns = min(ends.values())
+        until_ns = max(slowest_ns, max(ends.values()) - self._wait_ns)
         last_ns = (until_ns - 1) // self._tick_ns * self._tick_ns
-        earliest_ns = last_ns - (MAX_TICKS_AT_ONCE - 1) * self._tick_ns
         if self._next_ns is None:
             self._next_ns = last_ns
-        first_ns = max(self._next_ns, earliest_ns)
+        leap = (last_ns - self._next_ns) // self._tick_ns + 1 - MOST_BEHIND
+        if leap > 0:
+            self.num_left_out += leap
+            self._next_ns += leap * self._tick_ns
+        stop_ns = min(last_ns, self._next_ns + (most - 1) * self._tick_ns)
         ticks = [
-            make_tick(RefNs(t_ns), streams) for t_ns in range(first_ns, last_ns + 1, self._tick_ns)
+            make_tick(RefNs(t_ns), streams)
+            for t_ns in range(self._next_ns, stop_ns + 1, self._tick_ns)
         ]
-        self._next_ns = max(self._next_ns, last_ns + self._tick_ns)
+        self._next_ns += len(ticks) * self._tick_ns
+        self.num_behind = max((last_ns - self._next_ns) // self._tick_ns + 1, 0)
+        if until_ns > slowest_ns or self.num_behind:
+            self.awaited = Awaited()
+        else:
+            over_ns = self._next_ns + self._wait_ns
+            self.awaited = Awaited(
+                missing={name for name, end in ends.items() if end <= self._next_ns},
+                over_node_ns={
+                    each.name: over_ns + each.ring.end_node_ns - ends[each.name]
+                    for each in sending
+                    if each.name in ends and each.ring.end_node_ns is not None
+                },
+            )
         return ticks
 
     def restart(self) -> None:
         """Begin anew at the newest instant: the timeline is another one."""
-        self._next_ns = None
+        self._next_ns, self.num_behind, self.awaited = None, 0, Awaited()

@@ -39,8 +39,9 @@ REQUEST = f"/time/{AGGREGATOR}/request"
 class Event(NamedTuple):
     """Something the connection has to tell; a tuple: one is made for every message."""
 
-    kind: Literal["subscribed", "lost", "refused", "message"]
-    """What happened."""
+    kind: Literal["known", "subscribed", "lost", "refused", "failed", "message"]
+    """What happened; `known`: the broker delivers again what was not acknowledged; `failed`: the
+    thread that receives has ended by a defect, and nothing comes until `renew`."""
     topic: str = ""
     """`message`: where it was published."""
     payload: bytes = b""
@@ -48,7 +49,9 @@ class Event(NamedTuple):
     ack: Ack | None = None
     """`message`: what to acknowledge when it is dealt with; None: the sender does not wait."""
     reason: str = ""
-    """Otherwise: why."""
+    """`lost`, `refused`, `failed`: why."""
+    connection: int = 0
+    """`known`: number of the present connection."""
 
 
 class Connection:
@@ -122,6 +125,7 @@ class Connection:
             CallbackAPIVersion.VERSION2,
             on_received=lambda messages, received_ns: self._receive(client, messages, received_ns),
             on_reconnect=self._begin,
+            on_failed=self._note_failure,
             is_full=lambda: self.events.qsize() >= QUEUE_LENGTH,
             client_id=f"coeval-aggregator-{self._prefix}-{self._session}",
             clean_session=False,
@@ -207,6 +211,11 @@ class Connection:
         )
         client.publish(topics.time_reply(request.asker), encode_reply(reply), qos=1)
 
+    def _note_failure(self, exc: Exception) -> None:
+        """Tell that nothing is received any more; called from paho's thread, which ends."""
+        logger.error("receiving failed", exc_info=exc)
+        self.events.put(Event(kind="failed", reason=f"{type(exc).__name__}: {exc}"))
+
     def _begin(self) -> None:
         """From now on what was received before cannot be acknowledged any more."""
         with self._acknowledging:
@@ -215,7 +224,7 @@ class Connection:
     def _forget_what_comes_again(self) -> None:
         """Drop what waits and was not acknowledged: the broker, which knows us, sends it anew.
 
-        Kept, it would be dealt with twice.
+        Kept, it would be dealt with twice. `known` lets others do the same, before any of it comes.
         """
         others: list[Event] = []
         try:
@@ -226,3 +235,4 @@ class Connection:
         except queue.Empty:
             for event in others:
                 self.events.put(event)
+        self.events.put(Event(kind="known", connection=self._receipts.connection))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.alarm_rate import S_PER_DAY, AlarmRate, fit_alarm_rate
+from coeval.alarm_rate import S_PER_DAY, AlarmRate, Lasting, fit_alarm_rate, lasting
 from coeval.errors import EncoderMismatch
 from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.hops import HOP_NS
@@ -194,7 +194,7 @@ class Fusion:
         """Alarms a day that such a calm stream would raise; None: not calibrated.
 
         Args:
-            score: the network's, of one tick or many.
+            score: the network's of one tick or many, as high as it lasted (`coeval.alarm_rate`).
             surprise: that samples repeat, in nats; of text nobody asks.
             modality: of the stream.
             mode: which fusion's scores; None: the one that answers.
@@ -236,7 +236,10 @@ class Fusion:
         Raises:
             NotEnoughEvidence: the history is too short to state a rate.
         """
-        own = {modality: fit_alarm_rate(runs) for modality, runs in calm.items()}
+        own = {
+            modality: fit_alarm_rate([lasting(run) for run in runs])
+            for modality, runs in calm.items()
+        }
         rates = {**self.rates, self.mode: {**self.rates.get(self.mode, {}), **own}}
         changed = self.in_mode(self.mode)
         changed.rates = rates
@@ -294,6 +297,7 @@ class FusionTrack:
         self._names: list[str] = []
         self._hops: dict[str, int] = {}
         self._usual: dict[str, OwnUsual] = {}
+        self._lasting: dict[str, Lasting] = {}
         self._inputs = SessionInputs(0)
 
     def push(
@@ -309,7 +313,7 @@ class FusionTrack:
         """
         if not streams:
             self._names, self._hops, self._inputs = [], {}, SessionInputs(0)
-            self._usual = {}
+            self._usual, self._lasting = {}, {}
             return []
         names = [stream.name for stream in streams]
         if names != self._names or moved:
@@ -318,6 +322,9 @@ class FusionTrack:
             self._hops = {name: self._hops.get(name, 0) if name in before else 0 for name in names}
             self._usual = {
                 name: self._usual[name] if name in before else OwnUsual() for name in names
+            }
+            self._lasting = {
+                name: self._lasting[name] if name in before else Lasting() for name in names
             }
             self._names = names
         inputs = self._inputs.push(
@@ -344,9 +351,10 @@ class FusionTrack:
             score = float(raw.scores[n, mode, s])
             last = (n + 1) * TICK_HOPS - 1
             surprise = 0.0 if stream.surprise is None else float(stream.surprise[last])
-            usual = self._usual[stream.name].push(score)
+            lasted = self._lasting[stream.name].push(score)
+            usual = self._usual[stream.name].push(lasted)
             rate = self._fusion.per_day(
-                score,
+                lasted,
                 surprise,
                 modality=stream.modality,
                 usual=math.nan if usual is None else usual,

@@ -24,6 +24,11 @@ class Receipts:
         self._done: set[int] = set()
         """What may be acknowledged, and waits for what came before it."""
 
+    @property
+    def connection(self) -> int:
+        """Number of the present connection."""
+        return self._connection
+
     def begin(self) -> None:
         """Another connection: what came before cannot be acknowledged any more."""
         self._connection += 1

@@ -52,6 +52,7 @@ class ReceivingClient(mqtt.Client):
         *args: Any,
         on_received: Callable[[list[Received], int], None],
         on_reconnect: Callable[[], None],
+        on_failed: Callable[[Exception], None],
         is_full: Callable[[], bool],
         **options: Any,
     ):
@@ -63,6 +64,8 @@ class ReceivingClient(mqtt.Client):
                 in ns of CLOCK_MONOTONIC_RAW.
             on_reconnect: called before paho throws away what is still to be sent on the connection
                 that was: an acknowledgement that is queued later goes to the next one.
+            on_failed: called from paho's thread with the defect that ends it; the connection ends
+                too, and this client cannot be used again.
             is_full: whether there is no room for more: then nothing is read, TCP holds the broker
                 back, and where that lasts longer than twice the keepalive the connection ends.
             options: as paho's.
@@ -78,6 +81,7 @@ class ReceivingClient(mqtt.Client):
                 "aggregator reads messages with; install paho-mqtt 2.1 or 2.2"
             )
         self._on_received, self._on_reconnect, self._is_full = on_received, on_reconnect, is_full
+        self._on_failed = on_failed
         self._reading: Any = None
         self._rest = b""
         self._received_ns = 0
@@ -93,6 +97,18 @@ class ReceivingClient(mqtt.Client):
         """Begin a connection; every one begins here, in paho's thread."""
         self._on_reconnect()
         return super().reconnect()
+
+    def loop_forever(
+        self, timeout: float = 1.0, retry_first_connection: bool = False
+    ) -> MQTTErrorCode:
+        """Serve the connection; all that paho's thread does is in here."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as exc:  # else the thread would end, and nobody know
+            self.on_disconnect = None  # what ended it is told
+            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+            self._on_failed(exc)
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002  paho's own
         """Take in what has come; called by paho's loop when there is something."""

@@ -77,12 +77,19 @@ class Ring:
         Returns:
             Rows, shape (num_hops, 16), and whether there is one; zeros where there is none.
         """
-        last = t_node_ns // HOP_NS
-        hops = np.arange(last - num_hops + 1, last + 1)
-        slots = hops % self._capacity
-        end = 0 if self._end is None else self._end
-        is_there = self._is_there[slots] & (hops < end) & (hops >= end - self._capacity)
-        return self._rows[slots] * is_there[:, None], is_there
+        end = t_node_ns // HOP_NS + 1
+        first = end - num_hops
+        rows = np.zeros((num_hops, EMBEDDING_DIM), np.float32)
+        is_there = np.zeros(num_hops, np.bool_)
+        if self._end is None:
+            return rows, is_there
+        low, high = max(first, self._end - self._capacity), min(end, self._end)
+        if low < high:
+            slots = self._slots(low, high)
+            there = self._is_there[slots]
+            rows[low - first : high - first] = self._rows[slots] * there[:, None]
+            is_there[low - first : high - first] = there
+        return rows, is_there
 
     def surprise_at(self, t_node_ns: int) -> float:
         """The surprise told with the row of the hop that holds an instant; 0: there is no row."""
@@ -97,16 +104,19 @@ class Ring:
         if self._end is None:
             return []
         oldest = self._end - self._capacity
-        order = np.arange(oldest, self._end) % self._capacity
-        there = np.flatnonzero(self._is_there[order])
+        begin = oldest % self._capacity
+        there = np.concatenate([self._is_there[begin:], self._is_there[:begin]])
+        edges = np.flatnonzero(np.diff(there, prepend=False, append=False)).tolist()
         return [
-            Hops(
-                t0_node_ns=NodeNs((oldest + int(run[0])) * HOP_NS),
-                rows=self._rows[order[run]],
-            )
-            for run in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1)
-            if len(run)
+            Hops(t0_node_ns=NodeNs((oldest + first) * HOP_NS), rows=self._copy(begin + first, n))
+            for first, n in ((k, end - k) for k, end in zip(edges[::2], edges[1::2], strict=True))
         ]
+
+    def _copy(self, slot: int, num: int) -> FloatArray:
+        """So many rows from a slot on, round the end: by memory's speed, as the loop waits."""
+        slot %= self._capacity
+        head = self._rows[slot : slot + num]
+        return np.concatenate([head, self._rows[: num - len(head)]])
 
     def forget_rows(self) -> None:
         """Forget all rows, but not how far the stream had come."""

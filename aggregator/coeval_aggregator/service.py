@@ -22,12 +22,13 @@ from coeval.topics import AGGREGATOR, Topics
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.connection import Connection, Event
 from coeval_aggregator.estimating import Estimating
+from coeval_aggregator.failed_receiving import FailedReceiving
 from coeval_aggregator.fusing import load_early
 from coeval_aggregator.home_assistant_link import HomeAssistantLink
 from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.session import Session
 from coeval_aggregator.store.opening import open_store
-from coeval_aggregator.store.records import ClockRecord, EventRecord, Kept
+from coeval_aggregator.store.records import Kept
 from coeval_aggregator.store.store import Store
 from coeval_aggregator.store.writer import StoreWriter
 from coeval_aggregator.view import SessionView, View
@@ -36,7 +37,9 @@ logger = logging.getLogger(__name__)
 
 CHECK_S = 1.0
 LOOK_S = 0.05
-"""A tick that is due waits at most so long for being told."""
+"""Messages are taken for so long at most before ticks that are due are told."""
+MAKING_UP_S = 0.05
+"""Ticks of an outage are made up for so long, and a part more, before other work goes on."""
 STATE_S = 10.0
 WAIT_FOR_STORE_S = 0.01
 """How long nothing is taken from the queue where the store is behind."""
@@ -98,9 +101,10 @@ class Aggregator:
                 config=config.store,
                 acknowledge=self._connection.acknowledge,
             )
+        self._receiving = FailedReceiving()
         self._num_joined = 0
         self._num_renewed_for = 0
-        self._told_problem: str | None = None
+        self._told_problems: list[str] = []
         self._retained: dict[str, Outgoing] = {}
         """What was last said on every retained topic: a broker that restarts may forget it."""
         if not config.serves_all:
@@ -130,49 +134,77 @@ class Aggregator:
             goodbye = self._state("offline", self._state_topic, reason="ended")
             self._connection.stop(goodbye if self.is_connected else None)
 
-    def problem(self) -> str | None:
-        """Why the aggregator is degraded; None: it is not."""
-        state = None if self.store is None else self.store.state
-        return None if state is None or state.problem is None else f"store: {state.problem}"
+    def problems(self) -> list[str]:
+        """Why the aggregator is degraded, one line each."""
+        store = None if self.store is None else self.store.state.problem
+        receiving = self._receiving.problem(now_s=time.monotonic())
+        told = None if store is None else f"store: {store}", receiving
+        return [each for each in told if each is not None]
 
     def _loop(self, stop: threading.Event, estimating: Estimating) -> None:
-        next_check_s = next_tick_s = next_state_s = time.monotonic()
+        next_check_s = next_state_s = time.monotonic()
         while not stop.is_set():
-            self._take_events(until_s=min(next_check_s, next_tick_s))
+            self._take_events(until_s=min(next_check_s, time.monotonic() + LOOK_S))
             now_s = time.monotonic()
             estimating.step(self.sessions, now_s=now_s)
-            if now_s >= next_tick_s:
-                next_tick_s = now_s + min(self.config.tick_s, LOOK_S)
-                self._tell_ticks()
+            self._tell_ticks()
             if now_s >= next_check_s:
                 next_check_s = now_s + CHECK_S
                 for session in self.sessions.values():
                     session.check(now_s=now_s)
                 self._get_back_what_was_held_back()
+                if self._receiving.is_due(now_s=now_s):
+                    self._connection.renew()
                 self.view = self._make_view(estimating)
                 if self.is_connected:
                     nodes = {name: each.stated.keys() for name, each in self.sessions.items()}
                     self._home_assistant.look(nodes, now_s=now_s)
-            is_news = self.problem() != self._told_problem
+            problems = self.problems()
+            if is_news := problems != self._told_problems:
+                self._told_problems = problems
+                logger.warning("degraded problems=%s", problems or "none any more")
             if (now_s >= next_state_s or is_news) and self.is_connected:
                 next_state_s = now_s + STATE_S
                 self._say_online()
             for name, session in self.sessions.items():
-                self._keep(name, session)
-                for message in session.take_outbox():
-                    self._publish(message)
+                self._hand_out(name, session)
+
+    def _hand_out(self, name: str, session: Session) -> None:
+        """Give what a session left to the store, and to the broker."""
+        self._keep(name, session)
+        for message in session.take_outbox():
+            self._publish(message)
 
     def _tell_ticks(self) -> None:
-        """Tell of the aligned rows that are due, unless blocks wait."""
-        if self._connection.events.qsize() < BEHIND:
-            for session in self.sessions.values():
+        """Tell of the aligned rows that are due, unless blocks wait.
+
+        Sessions that are level come first; what others have to make up is told part by part, that
+        of the one that is furthest behind first.
+        """
+        if self._connection.events.qsize() >= BEHIND:
+            return
+        until_s = time.monotonic() + MAKING_UP_S
+        for name, session in self.sessions.items():
+            if session.may_tick and not session.num_ticks_behind:
                 session.tell_ticks()
+                self._hand_out(name, session)
+        while (behind := self._furthest_behind()) is not None:
+            self.sessions[behind].tell_ticks()
+            self._hand_out(behind, self.sessions[behind])
+            if time.monotonic() >= until_s:
+                return
+
+    def _furthest_behind(self) -> str | None:
+        """The session that has most ticks to make up; None: none has any."""
+        behind = {name: each.num_ticks_behind for name, each in self.sessions.items()}
+        name = max(behind, key=behind.__getitem__, default=None)
+        return name if name is not None and behind[name] else None
 
     def _make_view(self, estimating: Estimating) -> View:
         return View(
             estimating_cpu_s=estimating.cpu_s,
             is_connected=self.is_connected,
-            problem=self.problem(),
+            problems=tuple(self.problems()),
             store=None if self.store is None else self.store.state,
             sessions={
                 name: SessionView(facts=session.facts(), clocks=session.stated)
@@ -181,13 +213,13 @@ class Aggregator:
         )
 
     def _take_events(self, *, until_s: float) -> None:
-        """Handle what waits, for at most until then."""
+        """Handle what waits and comes until then, or until ticks are due and nothing waits."""
         while (left_s := until_s - time.monotonic()) > 0:
             if self.store is not None and self.store.is_behind:
                 time.sleep(min(left_s, WAIT_FOR_STORE_S))
                 continue
             try:
-                event = self._connection.events.get(timeout=left_s)
+                event = self._next_event(left_s)
             except queue.Empty:
                 return
             try:
@@ -195,6 +227,17 @@ class Aggregator:
             except Exception:  # a defect of ours must not end the service
                 self.counts["failed"] += 1
                 logger.exception("message failed topic=%s", event.topic)
+
+    def _next_event(self, wait_s: float) -> Event:
+        """What came next; it is not waited for where ticks are due.
+
+        Raises:
+            queue.Empty: nothing came.
+        """
+        events = self._connection.events
+        if events.empty() and any(session.may_tick for session in self.sessions.values()):
+            raise queue.Empty
+        return events.get(timeout=wait_s)
 
     def _take(self, event: Event) -> None:
         if event.kind == "message":
@@ -206,6 +249,12 @@ class Aggregator:
             for message in list(self._retained.values()):
                 self._publish(message)
             self._say_online()
+        elif event.kind == "known":
+            if self.store is not None:
+                self.store.forget(before=event.connection)
+        elif event.kind == "failed":
+            self.is_connected = False
+            self._receiving.note(event.reason, now_s=time.monotonic())
         else:
             self.is_connected = False
             logger.warning(
@@ -242,10 +291,8 @@ class Aggregator:
             kept = Kept(session=name, utc_ns=time.time_ns(), records=tuple(records), ack=ack)
             if self.store.put(kept):
                 return True
-            # The message comes again; what the session found does not.
-            found = tuple(r for r in records if isinstance(r, EventRecord | ClockRecord))
-            if ack is not None and found:
-                self.store.put(kept._replace(records=found, ack=None))
+            if ack is not None and (found := kept.without_message()) is not None:
+                self.store.put(found)
             return False
         if ack is not None:
             self._connection.acknowledge([ack])
@@ -278,12 +325,16 @@ class Aggregator:
         At once: nothing that came after it can be acknowledged on this connection.
         """
         num_held_back = self.counts["held_back"]
-        if num_held_back == self._num_renewed_for or self.problem() is not None:
+        if num_held_back == self._num_renewed_for or self._is_store_away:
             return
         logger.info("asking the broker again num=%d", num_held_back - self._num_renewed_for)
         self._num_renewed_for = num_held_back
         self.is_connected = False
         self._connection.renew()
+
+    @property
+    def _is_store_away(self) -> bool:
+        return self.store is not None and self.store.state.problem is not None
 
     def _topics(self, session: str) -> Topics:
         return Topics(session=session, prefix=self.config.prefix)
@@ -294,7 +345,6 @@ class Aggregator:
 
     def _say_online(self) -> None:
         """Tell that we are there, and how we are."""
-        self._told_problem = self.problem()
         for name, session in self.sessions.items():
             self._say_online_in(name, session)
         if self.config.serves_all:
@@ -310,11 +360,10 @@ class Aggregator:
 
     def _facts(self) -> dict[str, object]:
         """What holds for all sessions."""
-        problem = self.problem()
         return {
             "software": __version__,
             "joined": f"{self._boot}-{self._num_joined}",
-            "degraded": [] if problem is None else [problem],
+            "degraded": self.problems(),
             "store": None if self.store is None else self._store_facts(self.store),
         }
 

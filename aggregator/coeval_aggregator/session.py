@@ -62,9 +62,8 @@ MOST_OSCILLATORS = 10_000
 """Nodes beyond this many keep the unknown class: names are free to invent."""
 LOOKED_AT_BLOCKS = 60
 """Half a minute of embeddings shows what they are."""
-FUSED_AT_ONCE = 64
-"""Ticks: 200, made up for after an outage, took 600 MB of the network's memory; by eight, what is
-looked at for every call kept a session that is replayed fast from ever being level (2026-11-26)."""
+TOLD_AT_ONCE = 16
+"""Ticks: those of an outage are made up in parts, between which other sessions have their turn."""
 MAX_KEPT_DESCRIPTORS = 4
 """Descriptors of different runs kept of one stream, while it is open whose blocks count."""
 
@@ -136,8 +135,9 @@ class Session:
         self._block_keys: dict[str, StreamKey] = {}
         """Topics of blocks, checked once."""
         self._guards: dict[str, BootGuard] = {}
-        self._is_news = False
-        """Whether a tick may be due: blocks came, a stream was described, or clocks are stated."""
+        self.may_tick = False
+        """Whether a tick may be due: the blocks that were waited for came, a stream was described,
+        clocks are stated, or there is more to make up."""
         self._told_duplicates: set[tuple[str, int]] = set()
         self._told_unknown: set[str] = set()
         self._num_jumps: dict[str, int] = {}
@@ -208,7 +208,7 @@ class Session:
     def check(self, *, now_s: float) -> None:
         """Look for what shows only with time: gaps, and clocks held over for too long."""
         self.clocks.expire(now_s=now_s)
-        self._is_news = True  # a clock that is no longer known is no longer waited for
+        self.may_tick = True  # a clock that is no longer known is no longer waited for
         for (node, stream), record in self._streams.items():
             lost = record.ingest.lost(now_s=now_s)
             if lost:
@@ -283,7 +283,7 @@ class Session:
             self.reference = tracks[0].node if tracks else measured[0]
             self.clocks.set_reference(self.reference)
             self.evidence.set_reference(self.reference)
-            self._is_news = True
+            self.may_tick = True
             logger.info("reference chosen node=%s; --reference names another", self.reference)
             self._refuse_mismatches()
         nodes = {track.node for track in tracks}
@@ -349,7 +349,7 @@ class Session:
                     self._tell("jump", node, at_s=jump.t_ref_ns / NS_PER_S, jump_s=jump_s)
                 self._num_jumps[node] = len(estimate.jumps)
         self.clocks.update(estimates, now_s=now_s)
-        self._is_news = True
+        self.may_tick = True
         self._keep_clocks(estimates)
         self.tell_clocks(now_s=now_s)
 
@@ -433,11 +433,16 @@ class Session:
         kinds = sorted({*estimate.evidence, *state.kinds})
         return replace(estimate, evidence=tuple(kinds))
 
+    @property
+    def num_ticks_behind(self) -> int:
+        """Ticks that are due and not told yet, as far as was looked."""
+        return self._ticks.num_behind
+
     def tell_ticks(self) -> None:
-        """Tell of the aligned rows that are due."""
-        if self.reference is None or not self._is_news:
+        """Tell of the aligned rows that are due, TOLD_AT_ONCE at most; `may_tick`: more may be."""
+        may_tick, self.may_tick = self.may_tick, False
+        if self.reference is None or not may_tick:
             return
-        self._is_news = False
         aligned = [
             AlignedStream(
                 name=f"{node}/{stream}",
@@ -453,10 +458,10 @@ class Session:
             for (node, stream), record in self._streams.items()
             if (descriptor := record.descriptor) is not None and not record.is_refused
         ]
-        ticks = self._ticks.due(aligned)
-        for k in range(0, len(ticks), FUSED_AT_ONCE):
-            for change in self._fusing.fuse(ticks[k : k + FUSED_AT_ONCE], aligned):
-                self._tell_anomaly(change)
+        ticks = self._ticks.due(aligned, most=TOLD_AT_ONCE)
+        self.may_tick = self._ticks.num_behind > 0
+        for change in self._fusing.fuse(ticks, aligned):
+            self._tell_anomaly(change)
         for tick in ticks:
             self._say(self._topics.aligned, tick, qos=0)
             self._keep_tick(tick)
@@ -503,6 +508,7 @@ class Session:
         return {
             "reference": self.reference,
             "counts": dict(self.counts),
+            "ticks": {"behind": self._ticks.num_behind, "left_out": self._ticks.num_left_out},
             "time": self.evidence.facts(),
             "pairs": [
                 *(line_facts(line) for line in self.evidence.lines(self._latest_ref_ns())),
@@ -555,7 +561,9 @@ class Session:
             self._start_anew(node)
         told = record.descriptors.get(block.boot_id)
         record.ingest.push(block, now_s=now_s, first_seq=0 if told is None else told.first_seq)
-        self._is_news = True
+        end_ns = record.ingest.ring.end_node_ns
+        if end_ns is not None and self._ticks.awaited.has_come(f"{node}/{stream}", end_ns):
+            self.may_tick = True
         if verdict == "new":
             self._refuse_mismatches()
         if record.descriptor is None and f"{node}/{stream}" not in self._told_unknown:
@@ -642,7 +650,7 @@ class Session:
             oldest = next(b for b in record.descriptors if b != record.ingest.boot_id)
             del record.descriptors[oldest]
         self._refuse_mismatches()
-        self._is_news = True
+        self.may_tick = True
         self._tell_relevance(key, before, descriptor)
 
     def _tell_relevance(

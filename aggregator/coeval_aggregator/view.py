@@ -23,8 +23,8 @@ class View:
 
     is_connected: bool = False
     """Whether the broker delivers to it."""
-    problem: str | None = None
-    """Why it is degraded; None: it is not, as far as the store is concerned."""
+    problems: tuple[str, ...] = ()
+    """Why it is degraded, one line each, a broker that is away apart."""
     store: StoreState | None = None
     """How the writing goes; None: nothing is kept."""
     estimating_cpu_s: float = 0.0
@@ -32,7 +32,7 @@ class View:
     sessions: Mapping[str, SessionView] = field(default_factory=dict)
     """The sessions served, by name."""
 
-    def problems(self) -> list[str]:
+    def all_problems(self) -> list[str]:
         """What is wrong, one line each."""
         lost = [] if self.is_connected else ["broker: no connection"]
-        return lost if self.problem is None else [*lost, self.problem]
+        return [*lost, *self.problems]

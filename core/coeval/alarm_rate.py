@@ -5,8 +5,11 @@ spell (exceedances less than QUIET_S apart count once). Of n calm blocks the lar
 by a new one with a chance of at most 1/(n + 1): rates down to that are guaranteed under
 exchangeability. Rarer ones are an extrapolation of the spells' peaks by a generalised Pareto tail
 whose shape is never taken as bounded (ξ ≥ 0).
+
+What is counted, and judged, is what a score has been for a second at least: calm has short peaks.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,6 +23,8 @@ from coeval.samples import FloatArray
 TICKS_PER_S = 4
 QUIET_S = 10.0
 """Exceedances closer than this are one alarm."""
+LASTING_TICKS = 4
+"""A score counts as high as it has been for so long (1 s): a fault lasts."""
 TAIL_SPELLS = 40
 """Spells whose peaks the tail is fitted to."""
 QUANTILES = (0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
@@ -94,6 +99,26 @@ class AlarmRate:
             shape=float(value["shape"]),
             calm_hours=float(value["calm_hours"]),
         )
+
+
+class Lasting:
+    """Follows the scores of one stream."""
+
+    def __init__(self) -> None:
+        self._latest: deque[float] = deque(maxlen=LASTING_TICKS)
+
+    def push(self, score: float) -> float:
+        """The least of the last second; what is no number is given back and forgotten."""
+        if not np.isfinite(score):
+            return score
+        self._latest.append(score)
+        return min(self._latest)
+
+
+def lasting(run: FloatArray) -> FloatArray:
+    """A stream's scores, tick by tick, each as high as it has been for a second; NaN stays."""
+    watch = Lasting()
+    return np.array([watch.push(score) for score in run.tolist()], np.float32)
 
 
 def fit_alarm_rate(runs: Sequence[FloatArray], *, views: int = 1) -> AlarmRate:

@@ -34,8 +34,9 @@ def extra_of(entry: EntryPoint) -> str:
 
 def missing_extra(entry: EntryPoint, missing: str) -> CoevalError:
     """The error that says how to add what a subcommand lacks."""
+    package = missing.split(".")[0]
     return CoevalError(
-        f"`coeval {entry.name}` needs the package {missing!r}, which is not installed; "
+        f"`coeval {entry.name}` needs the package {package!r}, which is not installed; "
         f"add it with: pip install 'coeval[{extra_of(entry)}]'"
     )
 

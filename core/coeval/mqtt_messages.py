@@ -134,6 +134,10 @@ AGGREGATOR_STATE = record(
         ),
         "reference": says(or_null(TEXT), "the node whose clock is the timeline"),
         "counts": table(COUNT),
+        "ticks": says(
+            record(behind=COUNT, left_out=COUNT),
+            "due and not told yet, as they are after an outage; and never told",
+        ),
         "time": record(samples=table(COUNT), filter=table(COUNT), utc=or_null(UTC)),
         "streams": says(table(STREAM_FACTS), "by node/stream"),
         "pairs": says(

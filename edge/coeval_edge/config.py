@@ -17,6 +17,7 @@ from coeval_edge.live import SourcesConfig
 from coeval_edge.pipeline import BLOCK_HOPS
 from coeval_edge.providers import ProviderName
 from coeval_edge.spool import DEFAULT_MAX_BYTES, SEGMENT_BYTES
+from coeval_edge.unreadable import why_unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +166,7 @@ def load_node_config(path: Path) -> NodeConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise BadConfig(f"{path}: cannot be read: {exc}") from exc
+        raise BadConfig(f"{path}: cannot be read: {why_unreadable(path, exc)}") from exc
     config = read_table(parse_toml(text, where=str(path)), "node", NodeConfig, where=str(path))
     base = path.parent
     return replace(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from coeval.errors import BadRecording
 from coeval.samples import FloatArray
 from coeval.time import NS_PER_S
+from coeval_edge.unreadable import why_undecodable
 
 GreyPicture = NDArray[np.uint8]
 
@@ -45,8 +46,7 @@ def open_media(path: Path, *, where: str) -> Iterator[InputContainer]:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             yield container
     except (FFmpegError, OSError, UnicodeDecodeError) as exc:
-        reason = getattr(exc, "strerror", None) or str(exc)
-        raise BadRecording(f"{where}: cannot be decoded: {reason}") from exc
+        raise BadRecording(f"{where}: cannot be decoded: {why_undecodable(path, exc)}") from exc
 
 
 def _start_ns(container: InputContainer) -> int:

@@ -12,6 +12,7 @@ from coeval.errors import BadRecording
 from coeval.manifest import Manifest, StreamSpec, parse_manifest
 from coeval.samples import Modality
 from coeval_edge.tables import Table
+from coeval_edge.unreadable import why_unreadable
 
 MANIFEST_FILE = "recording.json"
 REQUIRED_COLUMNS: dict[Modality, tuple[str, ...]] = {
@@ -75,9 +76,12 @@ def _read_manifest(root: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise BadRecording(f"{root}: no {MANIFEST_FILE} in it, so it is no recording") from None
+        raise BadRecording(
+            f"{root}: no {MANIFEST_FILE} in it, so it is no recording; make one of files: "
+            "coeval recording import FILES… FOLDER"
+        ) from None
     except (OSError, UnicodeDecodeError) as exc:
-        raise BadRecording(f"{path}: cannot be read: {exc}") from exc
+        raise BadRecording(f"{path}: cannot be read: {why_unreadable(path, exc)}") from exc
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         obj = dict(pairs)

@@ -18,6 +18,7 @@ from coeval.errors import BadRecording
 from coeval.samples import IntArray
 from coeval.time import NS_PER_S
 from coeval_edge.stamps import parse_column, to_text
+from coeval_edge.unreadable import why_unreadable
 
 ROWS_PER_BLOCK = 4096
 LARGEST_READING = 1e100
@@ -164,8 +165,8 @@ class Table:
         return self.path.open(encoding="utf-8-sig", newline="")
 
     def _unreadable(self, exc: Exception) -> BadRecording:
-        reason = "it is no UTF-8 text" if isinstance(exc, UnicodeDecodeError) else str(exc)
-        return BadRecording(f"{self.where}: cannot be read as CSV: {reason}")
+        why = why_unreadable(self.path, exc)
+        return BadRecording(f"{self.where}: cannot be read as CSV: {why}")
 
 
 class OrderCheck:

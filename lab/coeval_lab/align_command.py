@@ -1,6 +1,7 @@
 """`coeval align`: files that were never synchronised, put on one timeline."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -110,7 +111,7 @@ def check_targets(out: Path | None, plot: Path | None) -> None:
     """See before the work that its outcome can be written.
 
     Raises:
-        BadConfig: the picture's name cannot be a picture's.
+        BadConfig: the picture's name cannot be a picture's, or one cannot be written there.
         BadRecording: the aligned recording's folder is there already.
     """
     if plot is not None:
@@ -118,11 +119,27 @@ def check_targets(out: Path | None, plot: Path | None) -> None:
             raise BadConfig(f"--plot {plot}: expected a file ending in .png")
         if plot.is_dir():
             raise BadConfig(f"--plot {plot}: is a folder; expected a file ending in .png")
-        nearest = next(folder for folder in plot.absolute().parents if folder.exists())
-        if not nearest.is_dir():
-            raise BadConfig(f"--plot {plot}: cannot be written, {nearest} is no folder")
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadRecording(f"{out}: is there already; give a new or empty folder")
+        check_place(plot, option="--plot")
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BadRecording(f"{out}: is there already; give a new or empty folder")
+        check_place(out, option="--out")
+
+
+def check_place(path: Path, *, option: str) -> None:
+    """See that something can be made where a path is, before the work that it is to hold.
+
+    Raises:
+        BadConfig: a part of the path is a file, or a folder that may not be written to.
+    """
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise BadConfig(f"{option} {path}: cannot be written, {nearest} is no folder")
+    if not os.access(nearest, os.W_OK):
+        raise BadConfig(
+            f"{option} {path}: cannot be written, you have no right to write in {nearest}; "
+            "choose another place"
+        )
 
 
 def skew_text(node: NodeEstimate) -> str:

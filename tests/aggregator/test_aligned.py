@@ -10,7 +10,7 @@ import pytest
 from coeval.estimates import NodeEstimate
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.time import NS_PER_S, ClockLine, NodeNs, RefNs
-from coeval_aggregator.aligned import MAX_TICKS_AT_ONCE, AlignedStream, TickSource, fuse, make_tick
+from coeval_aggregator.aligned import MOST_BEHIND, AlignedStream, TickSource, fuse, make_tick
 from coeval_aggregator.clocks import REFERENCE, UNKNOWN, NodeClock
 from coeval_aggregator.ring import Ring
 
@@ -92,7 +92,45 @@ def test_a_leap_ahead_does_not_bring_a_flood() -> None:
     source = TickSource(tick_s=0.25, wait_s=1.0)
     source.due([stream("a/x", REFERENCE, start_s=0, stop_s=1)])
     ticks = source.due([stream("a/x", REFERENCE, start_s=0, stop_s=500)])
-    assert len(ticks) == MAX_TICKS_AT_ONCE
+    assert len(ticks) == MOST_BEHIND
+    assert source.num_left_out == (500 - 1) * 4 - MOST_BEHIND
+
+
+def test_ticks_that_are_made_part_by_part_are_the_same() -> None:
+    whole, parts = (TickSource(tick_s=0.25, wait_s=1.0) for _ in range(2))
+    for source in (whole, parts):
+        source.due([stream("a/x", REFERENCE, start_s=0, stop_s=1)])
+    late = [stream("a/x", REFERENCE, start_s=0, stop_s=10)]
+    made = parts.due(late, most=16)
+    assert (len(made), parts.num_behind) == (16, 20)
+    while parts.num_behind:
+        made += parts.due(late, most=16)
+    assert made == whole.due(late)
+    assert parts.num_left_out == 0
+
+
+def test_a_tick_is_awaited_until_the_last_stream_has_come_so_far() -> None:
+    source = TickSource(tick_s=0.25, wait_s=1.0)
+    ends = {"a/x": 10.0, "b/x": 10.0, "c/x": 10.3}
+    source.due([stream(name, REFERENCE, start_s=0, stop_s=s) for name, s in ends.items()])
+    assert source.awaited.missing == {"a/x", "b/x"}
+    arrivals = [("c/x", 10.5), ("a/x", 10.5), ("c/x", 10.9), ("b/x", 10.5)]
+    come = [source.awaited.has_come(name, round(s * NS_PER_S)) for name, s in arrivals]
+    assert come == [False, False, False, True]
+
+
+def test_a_stream_that_is_ahead_by_more_than_the_wait_brings_a_tick_alone() -> None:
+    source = TickSource(tick_s=0.25, wait_s=1.0)
+    fast, dead = (
+        stream("a/x", clock(5.0), start_s=0, stop_s=15.5),
+        stream("b/x", REFERENCE, start_s=0, stop_s=10),
+    )
+    source.due([fast, dead])  # the next is at 10 s, when the fast clock reads 15 s
+    come = [source.awaited.has_come("a/x", round(s * NS_PER_S)) for s in (15.9, 16.0, 16.05)]
+    assert come == [False, False, True]
+    fast.ring.write(stream("a/x", REFERENCE, start_s=15.5, stop_s=16.05).ring.runs()[0])
+    assert [tick["t_ref"] for tick in source.due([fast, dead])] == [10.0]
+    assert source.awaited.has_come("a/x", 0)  # from now on any row may
 
 
 def test_nothing_is_due_without_a_known_clock() -> None:

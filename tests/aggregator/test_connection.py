@@ -4,15 +4,22 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from coeval.hops import EMBEDDING_DIM, HOP_NS
+from coeval.time import NodeNs
+from coeval.wire import Block, encode_block
+from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.connection import Event
+from coeval_aggregator.service import Aggregator
 from coeval_aggregator.store.config import StoreConfig
 from coeval_aggregator.store.opening import open_store
 from coeval_aggregator.store.records import Kept
 from coeval_aggregator.store.store import Store, Written
 from coeval_aggregator.store.writer import StoreWriter
 
+from ..lab.staging import wait_until
 from .scripted_broker import PATIENCE_S, ScriptedBroker, messages, scripted
 from .store.making import block, kept
 
@@ -81,6 +88,49 @@ def test_on_a_new_connection_only_what_is_durable_is_acknowledged(
     writer.close()
     connection.stop(None)
     assert second.acknowledged == [1, 2]
+
+
+def test_copies_that_come_again_while_the_database_is_away_are_stored_once(
+    scripted: ScriptedBroker, tmp_path: Path
+) -> None:
+    folder = tmp_path / "away"
+    config = AggregatorConfig(
+        session="s", broker=scripted.url, store=StoreConfig(url=f"sqlite:///{folder}/store.db")
+    )
+    aggregator, stop = Aggregator(config), threading.Event()
+    store, counts = aggregator.store, aggregator.sessions["s"].counts
+    assert store is not None
+    thread = threading.Thread(target=aggregator.run, args=(stop,))
+    thread.start()
+    copies = {mid: wire_block(mid) for mid in (1, 2)}
+    first = scripted.accept()
+    first.welcome(session_present=False)
+    first.deliver(copies)
+    wait_until(lambda: counts["blocks"] == 2, "two blocks")
+    first.close()
+    second = scripted.accept()
+    second.welcome(session_present=True)
+    second.deliver(copies)
+    wait_until(lambda: counts["blocks"] == 4, "the same two blocks")
+    folder.mkdir()
+    assert second.acknowledged_until(2) == [1, 2]
+    stop.set()
+    thread.join()
+    assert (store.state.num_blocks, store.state.num_known) == (2, 0)
+
+
+def wire_block(seq: int) -> bytes:
+    """A block as a node sends it."""
+    return encode_block(
+        Block(
+            boot_id=1,
+            seq=seq,
+            t0_node_ns=NodeNs(seq * HOP_NS),
+            hop_ns=HOP_NS,
+            clock_node_ns=None,
+            embeddings=np.zeros((1, EMBEDDING_DIM), np.float32),
+        )
+    )
 
 
 class HeldBack:

@@ -39,6 +39,7 @@ class Receiving:
             CallbackAPIVersion.VERSION2,
             on_received=lambda messages, _: self.got.extend(messages),
             on_reconnect=lambda: None,
+            on_failed=lambda _: None,
             is_full=lambda: self.is_full,
             manual_ack=True,
         )
@@ -152,6 +153,7 @@ def test_a_paho_that_lacks_what_is_used_of_it_is_named(monkeypatch: pytest.Monke
             CallbackAPIVersion.VERSION2,
             on_received=lambda *_: None,
             on_reconnect=lambda: None,
+            on_failed=lambda _: None,
             is_full=lambda: False,
         )
 

@@ -1,6 +1,8 @@
 """The ring: rows by hop, in any order, bounded."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.time import NodeNs
@@ -104,3 +106,27 @@ def test_a_row_keeps_the_surprise_it_came_with_and_a_gap_has_none() -> None:
     assert told == [0.0, 0.0, 7.5, 0.0]
     ring.write(rows(70, 10))
     assert ring.surprise_at(75 * HOP_NS) == 0.0
+
+
+@given(
+    writes=st.lists(
+        st.tuples(st.integers(min_value=-30, max_value=60), st.integers(min_value=1, max_value=12)),
+        max_size=6,
+    ),
+    last=st.integers(min_value=-40, max_value=80),
+)
+def test_the_last_rows_before_an_instant_are_those_of_its_hops(
+    writes: list[tuple[int, int]], last: int
+) -> None:
+    ring = Ring(capacity_hops=20)
+    for first, num in writes:
+        ring.write(rows(first, num))
+    found, is_there = ring.rows_until(last * HOP_NS, num_hops=25)
+    hops = np.arange(last - 24, last + 1)
+    singly = [ring.row_at(int(hop) * HOP_NS) for hop in hops]
+    assert is_there.tolist() == [row is not None for row in singly]
+    assert found[:, 0].tolist() == [
+        0.0 if row is None else hop for row, hop in zip(singly, hops, strict=True)
+    ]
+    held = {hop for first, num in spans(ring) for hop in range(first, first + num)}
+    assert held.intersection(hops.tolist()) == set(hops[is_there].tolist())

@@ -241,6 +241,34 @@ def test_a_jump_and_an_unrelated_node_are_told_once() -> None:
     assert len(room.said("event/unrelated/wrist")) == 1
 
 
+def test_a_tick_is_looked_for_when_all_that_it_waits_for_has_come() -> None:
+    room = two_nodes(reference="cam")
+    room.session.apply({"wrist": locked()}, now_s=0.0)
+    room.session.tell_ticks()
+    assert not room.session.may_tick
+    room.block("cam", 4)
+    assert not room.session.may_tick
+    room.block("wrist", 4)
+    assert room.session.may_tick
+    room.said("aligned")
+    room.session.tell_ticks()
+    assert len(room.said("aligned")) == 2
+
+
+def test_ticks_of_an_outage_come_in_parts_and_are_said_to_be_late() -> None:
+    room = two_nodes(reference="cam")
+    room.session.tell_ticks()
+    for seq in range(4, 50):
+        room.block("cam", seq)
+    room.said("aligned")
+    parts = []
+    while room.session.may_tick:
+        room.session.tell_ticks()
+        parts.append((len(room.said("aligned")), room.session.facts()["ticks"]))
+    assert [num for num, _ in parts] == [16] * 5 + [12]
+    assert [told["behind"] for _, told in parts] == [76, 60, 44, 28, 12, 0]
+
+
 def test_ticks_carry_every_known_clock() -> None:
     room = two_nodes(tick_wait_s=0.5)
     room.session.snapshot()

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from coeval.alarm_rate import AlarmRate, fit_alarm_rate, fit_tail, peaks_above
+from coeval.alarm_rate import (
+    LASTING_TICKS,
+    AlarmRate,
+    Lasting,
+    fit_alarm_rate,
+    fit_tail,
+    lasting,
+    peaks_above,
+)
 from coeval.errors import NotEnoughEvidence
 from coeval.samples import FloatArray
 
@@ -94,3 +102,21 @@ def test_a_share_of_the_time_is_the_score_passed_for_it() -> None:
 def test_no_score_beyond_those_counted_is_said_to_be_passed() -> None:
     rate = fit_alarm_rate(calm(1.0, 1))
     assert rate.passed(1e-9) == rate.scores[-1]
+
+
+def test_a_peak_shorter_than_a_second_does_not_count_and_a_longer_one_does() -> None:
+    run = np.zeros(40, np.float32)
+    run[10 : 10 + LASTING_TICKS - 1] = 5.0
+    run[20 : 20 + LASTING_TICKS] = 7.0
+    assert np.unique(lasting(run)).tolist() == [0.0, 7.0]
+
+
+def test_a_score_that_is_not_known_is_passed_over() -> None:
+    run = np.array([3.0, np.nan, 5.0, 4.0], np.float32)
+    np.testing.assert_array_equal(lasting(run), [3.0, np.nan, 3.0, 3.0])
+
+
+def test_scores_followed_one_by_one_last_as_long_as_those_of_a_run() -> None:
+    run = np.random.default_rng(1).normal(size=50).astype(np.float32)
+    watch = Lasting()
+    np.testing.assert_array_equal([watch.push(float(x)) for x in run], lasting(run))

@@ -25,20 +25,6 @@ Coeval = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def coeval(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Coeval:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["coeval", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        code = ended.value.code or 0
-        assert isinstance(code, int)
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
 def with_commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Registers subcommands as an installation would: `name = function` of this module."""
 

@@ -4,13 +4,12 @@ import gzip
 import json
 import os
 import re
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from coeval.cli import main
 from coeval.errors import EncoderMismatch
 from coeval_edge.chrony import Tracking
 from coeval_edge.doctor import Finding, examine, examine_audio, examine_cameras, kernel_option
@@ -271,22 +270,17 @@ def test_encoders_that_fail_their_golden_vectors_are_poor() -> None:
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_the_command_runs_on_any_machine(
-    flags: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...], coeval: Callable[..., tuple[int, str, str]]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["coeval", "doctor", *flags])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    assert (ended.value.code or 0) == 0
+    code, said, _ = coeval("doctor", *flags)
+    assert code == 0
     if flags:
-        findings = json.loads(said.out)["findings"]
+        findings = json.loads(said)["findings"]
         assert {"topic", "state", "found", "accuracy", "advice"} == set(findings[0])
         assert all(f["advice"] for f in findings if f["state"] != "good")
     else:
-        assert "clock source" in said.out
-        assert "encoders" in said.out
+        assert "clock source" in said
+        assert "encoders" in said
 
 
 def test_a_probe_is_known_by_the_name_on_its_plug(tmp_path: Path) -> None:

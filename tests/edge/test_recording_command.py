@@ -1,25 +1,15 @@
 """`coeval recording` on the command line: what it prints, and one line when it fails."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from coeval.cli import main
-
 
 @pytest.fixture
-def coeval(monkeypatch, capsys):
-    """Run the command; its exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["coeval", "recording", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
+def recording(coeval):
+    """Run `coeval recording`; its exit code, stdout, stderr."""
+    return partial(coeval, "recording")
 
 
 @pytest.fixture
@@ -34,15 +24,15 @@ def walk(maker):
     )
 
 
-def test_info_shows_streams_licence_and_truth(coeval, walk):
-    code, out, err = coeval("info", walk)
+def test_info_shows_streams_licence_and_truth(recording, walk):
+    code, out, err = recording("info", walk)
     assert code == 0, err
     for word in ("imu", "metadata", "rad/s", "CC-BY-4.0", "±5 ms (1σ): [one]", "cam: offset"):
         assert word in out
 
 
-def test_info_as_json_is_for_programs(coeval, walk):
-    code, out, _ = coeval("info", walk, "--json")
+def test_info_as_json_is_for_programs(recording, walk):
+    code, out, _ = recording("info", walk, "--json")
     described = json.loads(out)
     assert code == 0
     imu = described["streams"][0]
@@ -52,9 +42,9 @@ def test_info_as_json_is_for_programs(coeval, walk):
     assert described["truth"]["sigma_s"] == 0.005
 
 
-def test_skew_writes_a_copy_and_says_its_truth(coeval, walk, tmp_path):
+def test_skew_writes_a_copy_and_says_its_truth(recording, walk, tmp_path):
     out_path = tmp_path / "wrong"
-    code, out, err = coeval(
+    code, out, err = recording(
         *("skew", walk, out_path, "--node", "cam", "--offset", "3.217", "--skew-ppm", "41"),
         *("--jump-at", "40", "--jump", "0.25", "--json"),
     )
@@ -68,8 +58,8 @@ def test_skew_writes_a_copy_and_says_its_truth(coeval, walk, tmp_path):
     assert (out_path / "log.csv").read_text() == "t,text\n3.467,[start]\n"
 
 
-def test_a_negative_offset_is_an_ordinary_value(coeval, walk, tmp_path):
-    code, _, err = coeval("skew", walk, tmp_path / "x", "--node", "cam", "--offset", "-2")
+def test_a_negative_offset_is_an_ordinary_value(recording, walk, tmp_path):
+    code, _, err = recording("skew", walk, tmp_path / "x", "--node", "cam", "--offset", "-2")
     assert code == 0, err
     assert "offset -2.000000 s" in err
 
@@ -88,10 +78,10 @@ def test_a_negative_offset_is_an_ordinary_value(coeval, walk, tmp_path):
     ],
 )
 def test_what_goes_wrong_is_one_line_without_a_traceback(
-    coeval, walk, tmp_path, arguments, code, says
+    recording, walk, tmp_path, arguments, code, says
 ):
     places = {"REC": str(walk), "OUT": str(tmp_path / "out"), "REC/imu.csv": walk / "imu.csv"}
-    got, out, err = coeval(*(places.get(argument, argument) for argument in arguments))
+    got, out, err = recording(*(places.get(argument, argument) for argument in arguments))
     assert got == code
     assert says in err
     assert "Traceback" not in err
@@ -99,8 +89,8 @@ def test_what_goes_wrong_is_one_line_without_a_traceback(
     assert not (tmp_path / "out").exists()
 
 
-def test_import_turns_files_into_a_recording(coeval, walk, tmp_path):
-    code, out, err = coeval(
+def test_import_turns_files_into_a_recording(recording, walk, tmp_path):
+    code, out, err = recording(
         "import", walk / "imu.csv", walk / "log.csv", tmp_path / "out", "--json"
     )
     assert code == 0, err

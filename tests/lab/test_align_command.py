@@ -2,16 +2,17 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coeval.cli import main
 from coeval.manifest import TruthJump
 from coeval_edge.recording import open_recording
 from coeval_edge.skew import ClockError, skew_recording
@@ -95,17 +96,8 @@ def make(
 
 
 @pytest.fixture
-def align(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Align:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["coeval", "align", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        code = ended.value.code or 0
-        assert isinstance(code, int)
-        return code, said.out, said.err
-
-    return run
+def align(coeval: Align) -> Align:
+    return partial(coeval, "align")
 
 
 @pytest.fixture
@@ -414,6 +406,16 @@ def test_plot_writes_a_png_into_a_new_folder(align: Align, recording: Path, tmp_
     assert (code, err) == (0, f"report: {path}\n")
     assert path.read_bytes().startswith(PNG)
     assert [p.name for p in path.parent.iterdir()] == ["report.png"]
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+def test_a_place_that_may_not_be_written_is_told_before_anything_is_read(
+    option: str, align: Align, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    code, _, err = align(tmp_path / "nowhere", option, tmp_path / "a.png")
+    assert code == 2
+    assert f"{option} {tmp_path}/a.png: cannot be written, you have no right" in err
 
 
 def test_names_with_markup_or_formulas_in_them_are_only_names(align: Align, tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ import itertools
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import av
 import numpy as np
 import pytest
 
-from coeval.cli import main
 from coeval.estimates import NodeEstimate, SessionEstimate
 from coeval.samples import AudioBlock, Frame, MetadataBlock, TextLine
 from coeval.time import ClockLine, NodeNs, RefNs
@@ -378,23 +377,14 @@ def test_material_is_put_right_by_its_recordings_truth(tmp_path: Path) -> None:
 
 @pytest.fixture
 def bench(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, coeval: Callable[..., tuple[int, str, str]]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `coeval bench`, of which only the cell of two sounds, in this process."""
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        cells = [cell for cell in bench_align.CELLS if cell[0] in (CLEAN, NOISY)]
-        monkeypatch.setattr(bench_align, "CELLS", cells)
-        monkeypatch.setattr(bench_align, "rows_of_process", bench_align.rows_of_cell)
-        monkeypatch.setattr(sys, "argv", ["coeval", "bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        code = ended.value.code or 0
-        assert isinstance(code, int)
-        return code, said.out, said.err
-
-    return run
+    cells = [cell for cell in bench_align.CELLS if cell[0] in (CLEAN, NOISY)]
+    monkeypatch.setattr(bench_align, "CELLS", cells)
+    monkeypatch.setattr(bench_align, "rows_of_process", bench_align.rows_of_cell)
+    return partial(coeval, "bench")
 
 
 @pytest.fixture

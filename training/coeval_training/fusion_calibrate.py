@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from coeval.alarm_rate import AlarmRate, fit_alarm_rate
+from coeval.alarm_rate import AlarmRate, fit_alarm_rate, lasting
 from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.samples import MODALITIES, FloatArray, Modality
 from coeval_training.fusion_data import WARM_HOPS, EmbeddedStream
@@ -77,7 +77,7 @@ def rates_of(runs: Runs) -> dict[str, dict[Modality, AlarmRate]]:
     # A scene is seen as one session and as two: its hours count once for what is guaranteed.
     return {
         mode: {
-            modality: fit_alarm_rate(found, views=2)
+            modality: fit_alarm_rate([lasting(run) for run in found], views=2)
             for modality, found in by_modality.items()
             if found
         }

@@ -193,8 +193,8 @@ function refresh(): void {
   selected ??= [...model.history.keys()][0] ?? null;
   layLanes();
   showWhere();
-  const range = timeline.range;
-  if (range !== null) model.past.want(range, timeline.liveS, now());
+  const { wanted } = timeline;
+  if (wanted !== null) model.past.want(wanted, timeline.liveS, now());
   showBanner(warnings(model, link, now() - heardS));
   showClocks(model, selected, select);
   showHealth(model, now());

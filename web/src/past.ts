@@ -16,6 +16,8 @@ const STORED_WITHIN_S = 10;
 
 interface Chunk {
   moves: Map<string, Float32Array>;
+  /** By which offsets each stream's moves were placed: from which hop of the chunk on, and how much. */
+  offsets: Map<string, [number, number][]>;
   scores: Scores;
   isWhole: boolean;
   fetchedS: number;
@@ -24,7 +26,14 @@ interface Chunk {
 
 interface Answer {
   from_ns: number;
-  streams: Record<string, { activity: (number | null)[] }>;
+  streams: Record<string, { activity: (number | null)[]; offset_s: [number, number][] }>;
+}
+
+/** A part of a tile, in hops of the tile, that was placed by one offset (node − timeline; positive: fast). */
+export interface Piece {
+  fromHop: number;
+  toHop: number;
+  offsetS: number;
 }
 
 /** Stored activity of one stream, by hop of the timeline. */
@@ -76,6 +85,29 @@ export class Past {
     return this.chunks.get(number);
   }
 
+  /** Offset by which a stream's data of an instant was placed, s; null: nothing is known of it. */
+  offsetAt(name: string, tRefS: number): number | null {
+    const number = Math.floor(tRefS / CHUNK_S);
+    const told = this.chunks.get(number)?.offsets.get(name);
+    if (told === undefined || told.length === 0) return null;
+    const hop = Math.floor(tRefS / STEP_S) - number * CHUNK_HOPS;
+    return (told.findLast(([fromHop]) => fromHop <= hop) ?? told[0]!)[1];
+  }
+
+  /** How a tile of a stream was placed, piece by piece. */
+  pieces(name: string, tile: number): Piece[] {
+    const number = Math.floor((tile * TILE_HOPS) / CHUNK_HOPS);
+    const told = this.chunks.get(number)?.offsets.get(name) ?? [];
+    const first = tile * TILE_HOPS - number * CHUNK_HOPS;
+    const found: Piece[] = [];
+    for (const [k, [from, offsetS]] of told.entries()) {
+      const fromHop = Math.max(k === 0 ? 0 : from - first, 0);
+      const toHop = Math.min((told[k + 1]?.[0] ?? Infinity) - first, TILE_HOPS);
+      if (fromHop < toHop) found.push({ fromHop, toHop, offsetS });
+    }
+    return found;
+  }
+
   source(name: string): ActivitySource {
     let source = this.sources.get(name);
     if (!source) this.sources.set(name, (source = new StoredActivity(this, name)));
@@ -114,17 +146,19 @@ export class Past {
     this.isLoading = false;
     const scores = new Scores();
     for (const tick of (ticks?.["ticks"] ?? []) as { t_ref_ns: number; anomaly?: number | null }[]) scores.push(tick.t_ref_ns * 1e-9, tick.anomaly);
-    const moves = new Map<string, Float32Array>();
+    const moves: Chunk["moves"] = new Map();
+    const offsets: Chunk["offsets"] = new Map();
     const streams = told === null ? {} : (told as unknown as Answer).streams;
     for (const [name, each] of Object.entries(streams)) {
       if (!each.activity.some((move) => move !== null)) continue;
       const row = Float32Array.from(each.activity, (move) => move ?? NaN);
       moves.set(name, row);
+      offsets.set(name, each.offset_s);
       const scale = this.scaleOf(name);
       if (scale.version === 0) scale.learn(row);
     }
     const isWhole = told !== null && newestS > (number + 1) * CHUNK_S + STORED_WITHIN_S;
-    this.chunks.set(number, { moves, scores, isWhole, fetchedS: nowS, version: ++this.numFetched });
+    this.chunks.set(number, { moves, offsets, scores, isWhole, fetchedS: nowS, version: ++this.numFetched });
     if (this.chunks.size > MOST_CHUNKS) this.chunks.delete(this.chunks.keys().next().value!);
   }
 }

@@ -77,6 +77,13 @@ export class Timeline {
     return { leftS: this.right - this.windowS, rightS: this.right };
   }
 
+  /** What is to be fetched of the past: as stamped, what is drawn may lie elsewhere on the timeline. */
+  get wanted(): { leftS: number; rightS: number } | null {
+    const { range } = this;
+    if (range === null || this.mode === "aligned") return range;
+    return { leftS: range.leftS - LONGEST_SHIFT_S, rightS: range.rightS + LONGEST_SHIFT_S };
+  }
+
   pause(): void {
     this.standsAtS = this.atS === null ? null : this.right;
   }
@@ -118,7 +125,7 @@ export class Timeline {
     if (atS === null) return;
     let ahead = 0;
     for (const stream of streams) {
-      const shift = this.shiftOf(stream, atS);
+      const shift = this.offsetThen(stream, atS, this.shiftOf(stream, atS));
       if (shift <= LONGEST_SHIFT_S) ahead = Math.max(ahead, shift);
     }
     const behind = this.standsAtS === null && this.edgeS !== null ? BEHIND_S * this.model.edge.rate : 0;
@@ -136,8 +143,8 @@ export class Timeline {
       const glided = before === undefined || Math.abs(aligned - before) > 1e4 ? aligned : before + (aligned - before) * Math.min(stepS * 6, 1);
       this.shifts.set(stream.name, glided);
       const box = { x: 0, top: lanes + k * laneHeight, width: this.width, height: laneHeight - 1 };
-      const shift = { own: glided * eased, common: glided * (eased - 1) };
-      this.drawLane(stream, box, shift, isKnown);
+      const shift = { own: glided * eased, common: (tRefS: number) => this.offsetThen(stream, tRefS, glided) * (eased - 1) };
+      this.drawLane(stream, box, shift, isKnown, eased);
       this.drawEvents(stream, box, shift.common, scale);
     }
     const all = { x: 0, top: AXIS_PX, width: this.width, height: SCORE_PX - 1 };
@@ -149,11 +156,17 @@ export class Timeline {
     return this.model.offset(stream.node, atS) ?? stream.arrivalOffsetS ?? 0;
   }
 
+  /** The same at an instant: what came before this page was opened was placed by another offset than today's. */
+  private offsetThen(stream: Stream, tRefS: number, todayS: number): number {
+    const beginS = stream.activity.endHop === null ? Infinity : stream.activity.firstHop * stream.activity.hopS - todayS;
+    return tRefS < beginS ? (this.model.past.offsetAt(stream.name, tRefS) ?? todayS) : todayS;
+  }
+
   /**
-   * `own` is what is taken from readings of the node's clock to place them, `common` from instants
-   * of the timeline: 0 while aligned.
+   * `own` is what is taken from readings of the node's clock to place them, `common` from an instant
+   * of the timeline: 0 while aligned, which `eased` 1 is.
    */
-  private drawLane(stream: Stream, box: Box, shift: { own: number; common: number }, isKnown: boolean): void {
+  private drawLane(stream: Stream, box: Box, shift: { own: number; common: (tRefS: number) => number }, isKnown: boolean, eased: number): void {
     const { context, colours } = this;
     const leftS = this.right - this.windowS;
     const colour = colours[stream.modality === "text" ? "text-stream" : stream.modality] || colours["unknown"]!;
@@ -161,8 +174,8 @@ export class Timeline {
     context.fillRect(0, box.top + box.height, box.width, 1);
     context.globalAlpha = isKnown ? 1 : 0.45;
     const beginS = stream.activity.endHop === null ? Infinity : stream.activity.firstHop * stream.activity.hopS - shift.own;
-    if (isKnown && beginS > leftS) this.drawTiles(this.model.past.source(stream.name), box, shift.common, colour, beginS);
-    this.drawTiles(stream.activity, box, shift.own, colour, Infinity);
+    if (isKnown && beginS > leftS) this.drawPast(stream.name, box, eased - 1, colour, beginS);
+    this.drawTiles(stream.activity, box, shift.own, colour);
     context.globalAlpha = 1;
     if (!isKnown) hatch(context, box, colours["warn"]!);
     for (const stretch of stream.stretches) {
@@ -173,7 +186,8 @@ export class Timeline {
     }
     for (const anomaly of this.model.anomalies.all) {
       if (!anomaly.streams.includes(stream.name) && anomaly.suspect !== stream.name) continue;
-      const part = this.part(box, anomaly.fromS - shift.common, anomaly.toS === null ? null : anomaly.toS - shift.common);
+      const { fromS, toS } = anomaly;
+      const part = this.part(box, fromS - shift.common(fromS), toS === null ? null : toS - shift.common(toS));
       if (part) shade(context, part, anomaly, anomaly.suspect === stream.name, colours["bad"]!);
     }
   }
@@ -188,22 +202,43 @@ export class Timeline {
     return gradient;
   }
 
-  private drawTiles(source: ActivitySource, box: Box, shift: number, colour: string, untilS: number): void {
-    const { context } = this;
+  private drawTiles(source: ActivitySource, box: Box, shift: number, colour: string): void {
     const leftS = this.right - this.windowS;
-    const scale = box.width / this.windowS;
     const tileS = TILE_HOPS * source.hopS;
-    const first = Math.floor((leftS + shift) / tileS);
     const last = Math.floor((this.right + shift) / tileS);
-    for (let k = first; k <= last; k++) {
-      const fromS = k * tileS - shift;
-      const share = Math.min((untilS - fromS) / tileS, 1);
-      if (share <= 0) return;
+    for (let k = Math.floor((leftS + shift) / tileS); k <= last; k++) {
       const tile = this.tiles.get(source, k, colour, this.colours["bad"]!);
-      if (!tile) continue;
-      const x = (fromS - leftS) * scale;
-      context.drawImage(tile, 0, 0, tile.width * share, tile.height, x, box.top + 2, tileS * share * scale, box.height - 4);
+      if (tile) this.drawPiece(tile, box, { fromHop: 0, toHop: TILE_HOPS }, k * tileS - shift, source.hopS);
     }
+  }
+
+  /** Draw what is stored, until a place on the axis; `share` of its offsets is taken from the instants. */
+  private drawPast(name: string, box: Box, share: number, colour: string, untilS: number): void {
+    const source = this.model.past.source(name);
+    const leftS = this.right - this.windowS;
+    const tileS = TILE_HOPS * source.hopS;
+    const reachS = share === 0 ? 0 : LONGEST_SHIFT_S;
+    const last = Math.floor((Math.min(this.right, untilS) + reachS) / tileS);
+    for (let k = Math.floor((leftS - reachS) / tileS); k <= last; k++) {
+      if (source.version(k) === undefined) continue;
+      for (const { fromHop, toHop, offsetS } of this.model.past.pieces(name, k)) {
+        const atS = k * tileS - share * offsetS;
+        const end = Math.min(toHop, (untilS - atS) / source.hopS);
+        if (end <= fromHop || atS + end * source.hopS < leftS || atS + fromHop * source.hopS > this.right) continue;
+        const tile = this.tiles.get(source, k, colour, this.colours["bad"]!);
+        if (tile) this.drawPiece(tile, box, { fromHop, toHop: end }, atS, source.hopS);
+      }
+    }
+  }
+
+  /** Draw some hops of a tile that begins at an instant. */
+  private drawPiece(tile: HTMLCanvasElement, box: Box, hops: { fromHop: number; toHop: number }, atS: number, hopS: number): void {
+    const { fromHop, toHop } = hops;
+    const scale = box.width / this.windowS;
+    const perHop = tile.width / TILE_HOPS;
+    const x = (atS + fromHop * hopS - (this.right - this.windowS)) * scale;
+    const drawn = toHop - fromHop;
+    this.context.drawImage(tile, fromHop * perHop, 0, drawn * perHop, tile.height, x, box.top + 2, drawn * hopS * scale, box.height - 4);
   }
 
   /** The part of a box between two instants; null: it is out of sight. An end that is null is now. */
@@ -273,13 +308,13 @@ export class Timeline {
   }
 
   /** Steps of the lane's clock, and blocks of it that never came. */
-  private drawEvents(stream: Stream, box: Box, shift: number, scale: number): void {
+  private drawEvents(stream: Stream, box: Box, shift: (tRefS: number) => number, scale: number): void {
     const colour = this.colours["warn"]!;
     const leftS = this.right - this.windowS;
     for (const told of this.model.events.all) {
       if ((told.kind !== "jump" && told.kind !== "gap") || told.node !== stream.node) continue;
       if (told.tRefS === null || (told.stream !== null && told.stream !== stream.id)) continue;
-      const x = (told.tRefS - shift - leftS) * scale;
+      const x = (told.tRefS - shift(told.tRefS) - leftS) * scale;
       if (x < 0 || x > box.width) continue;
       this.context.fillStyle = colour;
       this.context.fillRect(x - 1, box.top, 2, box.height);

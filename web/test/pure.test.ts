@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { Activity } from "../src/activity";
 import { Anomalies } from "../src/anomalies";
 import { warnings } from "../src/banner";
@@ -104,6 +104,34 @@ describe("the warning", () => {
     for (const payload of ["", "[", "7", "null", "[]"]) model.take("clock/wrist", new TextEncoder().encode(payload), 0);
     model.take("bin/wrist/imu", new Uint8Array(3), 0);
     expect([model.clocks.size, model.numBadBlocks]).toEqual([1, 1]);
+  });
+});
+
+describe("the past", () => {
+  afterEach(() => void vi.unstubAllGlobals());
+  const fetched = async (offset_s: [number, number][]) => {
+    const streams = { "wrist/imu": { activity: Array.from({ length: 512 }, () => 1), offset_s } };
+    const answer = { from_ns: 0, streams, ticks: [] };
+    vi.stubGlobal("fetch", () => Promise.resolve({ ok: true, json: () => Promise.resolve(answer) }));
+    const { past } = new Model();
+    past.isKept = true;
+    past.want({ leftS: 0, rightS: 20 }, 100, 0);
+    await vi.waitFor(() => expect(past.isLoading).toBe(false));
+    return past;
+  };
+  it("was stamped by the offset that placed it, not by today's", async () => {
+    const past = await fetched([[0, 3.2], [200, 3.7]]);
+    expect([0, 9.9, 10.1, 25].map((tS) => past.offsetAt("wrist/imu", tS))).toEqual([3.2, 3.2, 3.7, 3.7]);
+    expect(past.offsetAt("wrist/imu", 30)).toBeNull();
+  });
+  it("falls into the pieces of a tile that were placed alike", async () => {
+    const past = await fetched([[10, 3.2], [200, 3.7]]);
+    expect(past.pieces("wrist/imu", 0)).toEqual([{ fromHop: 0, toHop: 128, offsetS: 3.2 }]);
+    expect(past.pieces("wrist/imu", 1)).toEqual([
+      { fromHop: 0, toHop: 72, offsetS: 3.2 },
+      { fromHop: 72, toHop: 128, offsetS: 3.7 },
+    ]);
+    expect(past.pieces("wrist/imu", 4)).toEqual([]);
   });
 });
 

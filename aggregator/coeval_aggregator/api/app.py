@@ -88,12 +88,12 @@ def make_app(
         """Whether all is well; 503 and why where it is not."""
         now = view()
         told = {
-            "status": "degraded" if now.problems() else "ok",
-            "problems": now.problems(),
+            "status": "degraded" if now.all_problems() else "ok",
+            "problems": now.all_problems(),
             "software": __version__,
             "store": now.store,
         }
-        return json_response(told, status=503 if now.problems() else 200)
+        return json_response(told, status=503 if now.all_problems() else 200)
 
     @app.get("/metrics", response_class=Response)
     def metrics() -> Response:

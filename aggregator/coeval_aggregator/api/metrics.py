@@ -22,7 +22,7 @@ class AggregatorCollector(Collector):
         """The metrics now."""
         view = self._view()
         yield gauge("coeval_broker_connected", "1: the broker delivers", view.is_connected)
-        yield gauge("coeval_degraded", "1: something is wrong", bool(view.problems()))
+        yield gauge("coeval_degraded", "1: something is wrong", bool(view.all_problems()))
         yield gauge("coeval_sessions", "Sessions served", len(view.sessions))
         yield counter(
             "coeval_estimating_cpu_seconds", "Spent on estimates of clocks", view.estimating_cpu_s

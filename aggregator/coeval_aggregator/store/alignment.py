@@ -3,6 +3,7 @@
 Nothing aligned is stored: this is where it comes to be, by the best estimates there are now.
 """
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,11 @@ from coeval.time import NS_PER_S
 from coeval_aggregator.store.clock_history import ClockHistory
 from coeval_aggregator.store.reading import Reader, RunRow, SessionRow, TimelineRow
 
+FAR_APART_NS = 1_500_000_000
+"""Between instants further apart than this nothing is read: a block is about a third as long."""
+MOST_AT_ONCE = 5000
+"""Instants that are read for together: two hours at most, 10 MB a stream."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignedRows:
@@ -26,6 +32,8 @@ class AlignedRows:
     """Values, shape (n, dim); NaN where there is none."""
     is_there: NDArray[np.bool_]
     """Where there is a row, shape (n,)."""
+    t_node_ns: IntArray
+    """What its node's clock read at each instant where there is a row, shape (n,)."""
     ci95_s: float | None
     """Half-width of the 95 % interval of its clock, at its widest; None: the clock is unknown."""
 
@@ -77,26 +85,49 @@ def aligned_run(
     dim = run.dim or 0
     rows = np.full((len(t_ref_ns), dim), np.nan, np.float32)
     is_there = np.zeros(len(t_ref_ns), np.bool_)
-    nothing = AlignedRows(modality=run.modality, rows=rows, is_there=is_there, ci95_s=None)
+    nothing = AlignedRows(
+        modality=run.modality, rows=rows, is_there=is_there, t_node_ns=t_ref_ns, ci95_s=None
+    )
     if clock is None or run.hop_ns is None:
         return nothing
     placed = clock.to_node(t_ref_ns)
-    stored = reader.embeddings(
-        run,
-        from_node_ns=int(placed.t_ns.min()),
-        to_node_ns=int(placed.t_ns.max()) + 1,
-    )
-    if not len(stored.hops):
-        return nothing
     wanted = placed.t_ns // run.hop_ns
-    place = np.searchsorted(stored.hops, wanted)
-    place[place == len(stored.hops)] = 0
-    is_there = stored.hops[place] == wanted
-    rows[is_there] = stored.rows[place[is_there]]
+    for part in near_parts(placed.t_ns):
+        stored = reader.embeddings(
+            run,
+            from_node_ns=int(placed.t_ns[part].min()),
+            to_node_ns=int(placed.t_ns[part].max()) + 1,
+        )
+        if not len(stored.hops):
+            continue
+        place = np.searchsorted(stored.hops, wanted[part])
+        place[place == len(stored.hops)] = 0
+        is_there[part] = stored.hops[place] == wanted[part]
+        rows[part][is_there[part]] = stored.rows[place[is_there[part]]]
     if not is_there.any():
         return nothing
     ci95_s = NORMAL_95 * float(placed.sigma_ns[is_there].max()) / NS_PER_S
-    return AlignedRows(modality=run.modality, rows=rows, is_there=is_there, ci95_s=ci95_s)
+    return AlignedRows(
+        modality=run.modality,
+        rows=rows,
+        is_there=is_there,
+        t_node_ns=placed.t_ns,
+        ci95_s=ci95_s,
+    )
+
+
+def near_parts(t_ns: IntArray) -> list[slice]:
+    """Instants in parts of which all that lies between may be read at once.
+
+    A year in steps of an hour would else be read whole, into memory.
+    """
+    ends = np.flatnonzero(np.abs(np.diff(t_ns)) > FAR_APART_NS) + 1
+    bounds = [0, *ends.tolist(), len(t_ns)]
+    return [
+        slice(first, min(first + MOST_AT_ONCE, end))
+        for begin, end in itertools.pairwise(bounds)
+        for first in range(begin, end, MOST_AT_ONCE)
+    ]
 
 
 def merged(before: AlignedRows | None, new: AlignedRows) -> AlignedRows:
@@ -111,5 +142,6 @@ def merged(before: AlignedRows | None, new: AlignedRows) -> AlignedRows:
         modality=new.modality or before.modality,
         rows=rows,
         is_there=new.is_there | before.is_there,
+        t_node_ns=np.where(new.is_there, new.t_node_ns, before.t_node_ns),
         ci95_s=max(widths, default=None),
     )

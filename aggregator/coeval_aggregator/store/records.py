@@ -160,3 +160,8 @@ class Kept(NamedTuple):
     """What to keep."""
     ack: Ack | None = None
     """What to acknowledge when it is durable; None: nobody waits."""
+
+    def without_message(self) -> "Kept | None":
+        """What is left where the message comes again: what the session found; None: nothing."""
+        found = tuple(r for r in self.records if isinstance(r, EventRecord | ClockRecord))
+        return self._replace(records=found, ack=None) if found else None

@@ -2,10 +2,12 @@
 
 While the database is full or away, the batch is tried again, what comes meanwhile waits up to a
 bound, and nothing is acknowledged: the broker keeps it. What is beyond the bound is not taken at
-all; the broker is asked for it again afterwards. A batch is what has gathered while the one before
-was written, so that a slow disk makes larger batches, not a longer queue.
+all; the broker is asked for it again afterwards. What the broker delivers again on a new connection
+is let go. A batch is what has gathered while the one before was written, so that a slow disk makes
+larger batches, not a longer queue.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -27,6 +29,8 @@ MOST_UNASKED = 20_000
 BATCH = 2000
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
+SILENT_S = 15.0
+"""A batch that is not written after so long is told: a disk or server hangs, and raises nothing."""
 RETENTION_S = 60.0
 CLOSING_S = 5.0
 """How long an ending aggregator tries to write what waits; the broker keeps the rest."""
@@ -78,9 +82,13 @@ class StoreWriter:
         self._waiting: queue.SimpleQueue[Kept | None] = queue.SimpleQueue()
         self._in_hand = 0
         self._num_asked = self._num_answered = 0
-        """Messages taken, and those that were acknowledged; a thread each counts."""
+        """Messages taken, and those that were dealt with; a thread each counts."""
+        self._oldest_connection = 0
+        """What came on earlier ones, and was not acknowledged, comes again."""
         self._problem: str | None = None
         self._since_s: float | None = None
+        self._asking_since_s: float | None = None
+        """Since when the database has been asked for something; None: it is not asked."""
         self._num_held_back = self._num_lost = 0
         self._num_blocks = self._num_known = self._num_refused = 0
         self._store: Store | None = None
@@ -117,22 +125,46 @@ class StoreWriter:
         self._waiting.put(kept)
         return True
 
+    def forget(self, *, before: int) -> None:
+        """Let go what waits of earlier connections than one: the broker delivers it again on that.
+
+        To be called by the thread that puts.
+        """
+        self._oldest_connection = before
+        waiting: list[Kept] = []
+        with contextlib.suppress(queue.Empty):
+            while (kept := self._waiting.get_nowait()) is not None:
+                waiting.append(kept)
+        wanted, num_again = without_what_comes_again(waiting, oldest=before)
+        self._num_asked -= num_again
+        for kept in wanted:
+            self._waiting.put(kept)
+
     @property
     def is_behind(self) -> bool:
         """Whether there is no room for messages although they can be written: it is soon over."""
-        return self._problem is None and self._num_unanswered >= self._config.max_waiting
+        return self._wrong[0] is None and self._num_unanswered >= self._config.max_waiting
 
     @property
     def _num_unanswered(self) -> int:
-        """Messages taken and not acknowledged yet."""
+        """Messages taken and not dealt with yet."""
         return self._num_asked - self._num_answered
+
+    @property
+    def _wrong(self) -> tuple[str | None, float | None]:
+        """Why nothing can be written, and since when."""
+        problem, since_s, asking_s = self._problem, self._since_s, self._asking_since_s
+        if problem is not None or asking_s is None or time.monotonic() - asking_s < SILENT_S:
+            return problem, since_s
+        return f"no answer for more than {SILENT_S:g} s; look at the server or the disk", asking_s
 
     @property
     def state(self) -> StoreState:
         """How the writing goes."""
+        problem, since_s = self._wrong
         return StoreState(
-            problem=self._problem,
-            since_s=self._since_s,
+            problem=problem,
+            since_s=since_s,
             num_waiting=self._waiting.qsize() + self._in_hand,
             num_held_back=self._num_held_back,
             num_blocks=self._num_blocks,
@@ -161,7 +193,9 @@ class StoreWriter:
                 if not batch or time.monotonic() > until_s:
                     break
             try:
+                self._asking_since_s = time.monotonic()
                 store = self._opened()
+                batch = self._still_wanted(batch)
                 if batch:
                     self._write(store, batch)
                     batch = []
@@ -170,11 +204,14 @@ class StoreWriter:
                     is_done = num < MOST_BLOCKS
                     next_retention_s = time.monotonic() + (RETENTION_S if is_done else 1.0)
             except Exception as exc:
+                self._asking_since_s = None
                 self._degrade(exc)
+                batch = self._still_wanted(batch)
                 # A stop cuts the waiting short; an ending aggregator tries to the last.
                 (time.sleep if self._ending.is_set() else self._ending.wait)(delay_s)
                 delay_s = min(2 * delay_s, LONGEST_RETRY_S)
             else:
+                self._asking_since_s = None
                 delay_s = self._retry_s
                 self._recover()
         self._drop_store()
@@ -194,6 +231,13 @@ class StoreWriter:
             pass
         self._in_hand = len(batch)
         return batch
+
+    def _still_wanted(self, batch: list[Kept]) -> list[Kept]:
+        """A batch in hand without what the broker delivers again meanwhile."""
+        wanted, num_again = without_what_comes_again(batch, oldest=self._oldest_connection)
+        self._num_answered += num_again
+        self._in_hand = len(wanted)
+        return wanted
 
     def _write(self, store: Store, batch: Sequence[Kept]) -> None:
         try:
@@ -247,3 +291,17 @@ class StoreWriter:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def without_what_comes_again(waiting: Sequence[Kept], *, oldest: int) -> tuple[list[Kept], int]:
+    """What to write where the broker delivers anew what came on connections before the oldest.
+
+    Returns:
+        What is left, and how many messages are let go.
+    """
+    again = [kept.ack is not None and kept.ack.connection < oldest for kept in waiting]
+    left = [
+        kept.without_message() if comes_again else kept
+        for kept, comes_again in zip(waiting, again, strict=True)
+    ]
+    return [kept for kept in left if kept is not None], sum(again)

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from coeval.errors import BadConfig, BadRecording, CoevalError
-from coeval_edge.recording import Recording, open_recording
+from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording
 from coeval_edge.recording_writer import RecordingWriter
 from coeval_edge.rewrite import new_recording
 
@@ -73,15 +73,23 @@ def _files(sources: Sequence[Path], *, any_suffix: bool) -> list[Path]:
     files: list[Path] = []
     for source in sources:
         if source.is_dir():
+            if (source / MANIFEST_FILE).is_file():
+                raise BadRecording(
+                    f"{source}: is a recording already, with a {MANIFEST_FILE}; use it as it is, "
+                    "or name the files in it"
+                )
             inside = sorted(path for path in source.iterdir() if path.is_file())
             taken = [path for path in inside if any_suffix or path.suffix.lower() in known]
             if not taken:
-                raise BadRecording(f"{source}: no file in it is of a format that can be imported")
+                raise BadRecording(
+                    f"{source}: no file in it is of a format that can be imported: expected one "
+                    f"of {', '.join(sorted(known))}; name others one by one, or with --format"
+                )
             files += taken
         elif source.is_file():
             files.append(source)
         else:
-            raise BadRecording(f"{source}: no such file")
+            raise BadRecording(f"{source}: no such file or folder")
     return files
 
 

@@ -21,6 +21,7 @@ from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.recording_writer import RecordingWriter
 from coeval_edge.stamps import to_ns
 from coeval_edge.tables import MISSING
+from coeval_edge.unreadable import why_unreadable
 
 UNIT = r"(?:[_ \[(]*(?P<unit>s|sec|seconds|ms|us|µs|ns)[\])]?)?"
 TIME_NAMES = (
@@ -161,7 +162,7 @@ def read_columns(path: Path) -> tuple[list[str], dict[str, list[str]], list[int]
                 rows.insert(0, (1, names))
                 names = [f"c{number}" for number in range(len(names))]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise BadRecording(f"{path}: cannot be read as CSV: {exc}") from exc
+        raise BadRecording(f"{path}: cannot be read as CSV: {why_unreadable(path, exc)}") from exc
     if not any(names):
         raise BadRecording(f"{path}: the file is empty; expected a header row")
     for line, row in rows:

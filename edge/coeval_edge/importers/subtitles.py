@@ -8,6 +8,7 @@ from coeval.errors import BadRecording
 from coeval.samples import TextLine
 from coeval.time import NodeNs
 from coeval_edge.recording_writer import RecordingWriter
+from coeval_edge.unreadable import why_unreadable
 
 NS_PER_MS = 1_000_000
 
@@ -21,8 +22,9 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
     try:
         # read here: pysubs2 guesses no encoding, and a BOM is no part of the first line
         subtitles = pysubs2.SSAFile.from_string(path.read_text(encoding="utf-8-sig"))
-    except (pysubs2.Pysubs2Error, UnicodeDecodeError, ValueError) as exc:
-        raise BadRecording(f"{path}: cannot be read as subtitles: {exc or type(exc)}") from exc
+    except (pysubs2.Pysubs2Error, OSError, ValueError) as exc:
+        why = why_unreadable(path, exc)
+        raise BadRecording(f"{path}: cannot be read as subtitles: {why}") from exc
     lines = [
         TextLine(
             t_node_ns=NodeNs(event.start * NS_PER_MS),

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coeval.errors import BadConfig
-from coeval.recognition import Recognition
 from coeval.samples import Sample
 from coeval.time import NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.sources.line_modality import LineModality, check_line_modality
-from coeval_edge.sources.lines import LineParser, LineSplitter
+from coeval_edge.sources.lines import LineParser, LineSplitter, ParsedLines
 from coeval_edge.sources.timing import Timing
 
 READ_BYTES = 1 << 16
@@ -42,7 +41,7 @@ class FileTailConfig:
         check_line_modality(self.modality)
 
 
-class FileTail:
+class FileTail(ParsedLines):
     """Follows one file from its end."""
 
     def __init__(
@@ -56,21 +55,10 @@ class FileTail:
             "have held it back longer",
         )
         self.parser = LineParser(config.modality)
-        """Counts what became of the lines."""
         self._config, self._clock_ns = config, clock_ns
         self._splitter = LineSplitter()
         self._file: io.FileIO | None = None
         self._open(at_end=True)
-
-    @property
-    def modality(self) -> LineModality | None:
-        """What the lines are read as; None: not known yet."""
-        return self.parser.modality
-
-    @property
-    def recognition(self) -> Recognition | None:
-        """What the first lines were found to be, where nobody said."""
-        return self.parser.recognition
 
     def read(self, timeout_s: float) -> list[Sample]:
         """What was appended, waiting up to `timeout_s` for anything."""

@@ -85,6 +85,23 @@ class LineParser:
         )
 
 
+class ParsedLines:
+    """A source whose lines a parser turns into samples: it says what they were taken for."""
+
+    parser: LineParser
+    """Counts what became of the lines."""
+
+    @property
+    def modality(self) -> LineModality | None:
+        """What the lines are read as; None: not known yet."""
+        return self.parser.modality
+
+    @property
+    def recognition(self) -> Recognition | None:
+        """What the first lines were found to be, where nobody said."""
+        return self.parser.recognition
+
+
 class LineSplitter:
     """Cuts bytes into lines, however they come in pieces."""
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from coeval.errors import BadConfig
-from coeval.recognition import Recognition
 from coeval.samples import Sample
 from coeval.time import NS_PER_S, NodeNs
 from coeval_edge.kernel_clocks import read_node_clock
@@ -21,7 +20,7 @@ from coeval_edge.sources.errors import (
     named,
 )
 from coeval_edge.sources.line_modality import LineModality, check_line_modality
-from coeval_edge.sources.lines import LineParser, LineSplitter
+from coeval_edge.sources.lines import LineParser, LineSplitter, ParsedLines
 from coeval_edge.sources.timing import Timing
 
 BITS_PER_BYTE = 10
@@ -133,7 +132,7 @@ class SerialLines:
             self._num_watched = self._num_odd = 0
 
 
-class SerialPort:
+class SerialPort(ParsedLines):
     """Reads one port's lines as events or numbers."""
 
     def __init__(
@@ -152,19 +151,8 @@ class SerialPort:
             "half a USB adapter's millisecond",
         )
         self.parser = LineParser(config.modality)
-        """Counts what became of the lines."""
         self._config, self._clock_ns = config, clock_ns
         self._lines = SerialLines(config.port, baud=config.baud, clock_ns=clock_ns)
-
-    @property
-    def modality(self) -> LineModality | None:
-        """What the lines are read as; None: not known yet."""
-        return self.parser.modality
-
-    @property
-    def recognition(self) -> Recognition | None:
-        """What the first lines were found to be, where nobody said."""
-        return self.parser.recognition
 
     def read(self, timeout_s: float) -> list[Sample]:
         """The lines that arrive within `timeout_s`, as soon as there is any.

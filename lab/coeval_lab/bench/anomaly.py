@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coeval.alarm_rate import Lasting
 from coeval.fusion_input import TICK_HOPS, SessionInputs
 from coeval.samples import FloatArray
 from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, WARM_HOPS, Fusion, Mode
@@ -98,9 +99,20 @@ class KnownSession:
         self.usual: dict[Mode, list[OwnUsual]] = {
             mode: [OwnUsual() for _ in range(num_streams)] for mode in MODES
         }
+        self.lasting: dict[Mode, list[Lasting]] = {
+            mode: [Lasting() for _ in range(num_streams)] for mode in MODES
+        }
+
+    def lasting_of(
+        self, mode: Mode, s: int, scores: FloatArray, usable: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """A stream's scores at its next ticks, each as high as it lasted."""
+        own = self.lasting[mode][s]
+        lasted = [own.push(float(x)) if ok else x for x, ok in zip(scores, usable, strict=True)]
+        return np.array(lasted, np.float64)
 
     def usual_of(
-        self, mode: Mode, s: int, scores: FloatArray, usable: NDArray[np.bool_]
+        self, mode: Mode, s: int, scores: NDArray[np.floating], usable: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """What was usual for a stream at its next ticks; NaN where that is not known."""
         own = self.usual[mode][s]
@@ -138,7 +150,7 @@ def judge(
     for m, mode in enumerate(MODES):
         per_day = np.full(usable.shape, np.inf)
         for s, track in enumerate(tracks):
-            scores = raw.scores[:, m, s]
+            scores = known.lasting_of(mode, s, raw.scores[:, m, s], usable[:, s])
             rate = fusion.per_day(
                 scores,
                 track.surprise[ends - 1],

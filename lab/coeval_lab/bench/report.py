@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from coeval.errors import BadConfig
 from coeval_lab.bench.bars import Bar
+from coeval_training.commit import current_commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +39,8 @@ class Page:
 
 
 def commit() -> str:
-    """The commit of this checkout, or 'unknown'."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
+    """The commit of this checkout, as it stands beside numbers."""
+    return current_commit(num_digits=12)
 
 
 def text(value: object) -> str:

@@ -6,7 +6,6 @@ belongs to one thread.
 
 import ctypes
 import time
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -120,9 +119,7 @@ class Display:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._x.XCloseDisplay(self._display)
 
     def key(self, keysym: str, is_down: bool) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from coeval.hops import HOP_NS
-from coeval.time import NS_PER_S
+from coeval.time import NS_PER_S, RefNs
 from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.api.server import serving
 from coeval_aggregator.store.errors import StoreUnavailable
@@ -209,6 +209,19 @@ def test_activity_of_what_is_not_there_is_unknown(asking: Asking) -> None:
     assert activity[21] is not None
 
 
+def test_activity_says_by_which_offset_it_was_placed(url: str, asking: Asking) -> None:
+    store = open_store(url)
+    later = clock(40 * NS_PER_S, offset_ns=5.25e9)
+    store.write([kept(*(block(seq, node="wrist") for seq in range(40, 100)))])
+    store.write([kept(replace(later, covers_from_ns=RefNs(30 * NS_PER_S)))])
+    store.close()
+    told = asking.get("/v1/sessions/s/activity?from=10&to=40&step=0.05")["streams"]
+    assert told["cam/mic"]["offset_s"] == [[0, 0.0]]
+    (first, before_s), (second, after_s) = told["wrist/mic"]["offset_s"]
+    assert (first, before_s, after_s) == (0, 5.0, 5.25)
+    assert 200 < second < 600  # where the later estimate is the surer
+
+
 def test_pages_of_activity_go_on_where_the_one_before_ended(asking: Asking) -> None:
     path = "/v1/sessions/s/activity?from=2&to=4&streams=cam/mic"
     whole = asking.get(path)["streams"]["cam/mic"]["activity"]
@@ -297,7 +310,7 @@ def test_without_a_store_the_live_half_answers() -> None:
 
 def test_health_says_what_is_wrong(asking: Asking) -> None:
     assert asking.get("/health")["status"] == "ok"
-    asking.view = View(is_connected=False, problem="store: full", store=STORE)
+    asking.view = View(is_connected=False, problems=("store: full",), store=STORE)
     response = asking.client.get("/health")
     assert response.status_code == 503
     assert response.json()["problems"] == ["broker: no connection", "store: full"]

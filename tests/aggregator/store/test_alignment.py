@@ -1,6 +1,7 @@
 """What is stored comes back on the timeline, by the best estimate there is when it is asked for."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from coeval.hops import HOP_NS
 from coeval.time import NS_PER_S
 from coeval_aggregator.store.alignment import align_rows
-from coeval_aggregator.store.reading import Reader, SessionRow, TimelineRow
+from coeval_aggregator.store.reading import Embeddings, Reader, SessionRow, TimelineRow
 from coeval_aggregator.store.store import Store
 
 from .making import ROWS, block, clock, event, evidence, kept, tick
@@ -53,6 +54,21 @@ def test_every_row_is_the_one_that_its_clock_had_then(store: Store) -> None:
         497,
         None,
     ]
+
+
+def test_of_instants_far_apart_nothing_between_is_read(store: Store) -> None:
+    asked = Asked(store)
+    reading, rows_read = asked.reader.embeddings, []
+
+    def counting(*args: Any, **range_: Any) -> Embeddings:
+        found = reading(*args, **range_)
+        rows_read.append(len(found.hops))
+        return found
+
+    asked.reader.embeddings = counting  # type: ignore[method-assign]
+    told = asked.hops("cam/mic", 0.0, 0.1, 10.0, 24.96, 1e9)
+    assert told == [0, 2, 200, 499, None]
+    assert max(rows_read) <= 2 * ROWS
 
 
 def test_a_later_estimate_places_what_was_stored_before(store: Store) -> None:

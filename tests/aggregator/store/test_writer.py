@@ -201,6 +201,69 @@ def test_what_waits_is_bounded_and_the_rest_stays_with_the_broker(url: str) -> N
     assert seqs(url) == list(range(80))
 
 
+def test_what_comes_again_on_a_new_connection_is_written_once(url: str) -> None:
+    disk, acks = Disk(url), Acks()
+    disk.is_away = True
+    with writing(disk.open, acks, max_waiting=50) as writer:
+        for seq in range(50):
+            writer.put(kept(block(seq), mid=seq))
+        writer.put(kept(event()))
+        writer.forget(before=2)
+        again = [kept(block(seq))._replace(ack=Ack(2, seq)) for seq in range(50)]
+        assert all([writer.put(each) for each in again])  # there is room for them at once
+        disk.is_away = False
+        acks.wait_for(50)
+    state = writer.state
+    assert (state.num_blocks, state.num_known, state.num_waiting) == (50, 0, 0)
+    assert acks.mids == list(range(50))
+
+
+def test_what_a_session_found_by_a_message_stays_when_the_message_comes_again(url: str) -> None:
+    disk, acks = Disk(url), Acks()
+    disk.is_away = True
+    with writing(disk.open, acks) as writer:
+        writer.put(kept(block(0), event(), mid=0))
+        writer.forget(before=2)
+        disk.is_away = False
+    store = open_store(url)
+    assert (count(store, "events"), count(store, "blocks")) == (1, 0)
+    store.close()
+
+
+def test_a_batch_in_hand_is_let_go_too_when_it_comes_again(url: str) -> None:
+    disk, acks = Disk(url), Acks()
+    disk.is_away = True
+    with writing(disk.open, acks, max_waiting=1) as writer:
+        writer.put(kept(block(0), mid=0))
+        wait_until(lambda: writer._waiting.empty(), writer)
+        writer.forget(before=2)
+        wait_until(lambda: writer.state.num_waiting == 0, writer)
+        assert writer.put(kept(block(0))._replace(ack=Ack(2, 0)))
+        disk.is_away = False
+    assert (writer.state.num_blocks, writer.state.num_known) == (1, 0)
+
+
+def test_a_database_that_hangs_is_told_and_bounds_what_waits(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coeval_aggregator.store.writer.SILENT_S", 0.05)
+    may_write, acks = threading.Event(), Acks()
+
+    def open_and_hang() -> Store:
+        assert may_write.wait(PATIENCE_S)
+        return open_store(url)
+
+    writer = StoreWriter(open_and_hang, config=StoreConfig(max_waiting=2), acknowledge=acks)
+    writer._thread.start()
+    wait_until(lambda: "no answer" in (writer.state.problem or ""), writer)
+    assert [writer.put(kept(block(seq), mid=seq)) for seq in range(3)] == [True, True, False]
+    assert not writer.is_behind  # nobody stands still for it
+    may_write.set()
+    acks.wait_for(2)
+    wait_until(lambda: writer.state.problem is None, writer)
+    writer.close()
+
+
 def test_a_record_that_no_database_takes_does_not_keep_the_others_out(url: str) -> None:
     acks = Acks()
     with writing(lambda: open_store(url), acks) as writer:
