@@ -12,7 +12,8 @@ from coeval.preprocessing import Preprocessing
 from coeval.samples import TextLine
 from coeval.time import NodeNs
 from coeval_edge.config import NodeConfig, load_node_config
-from coeval_edge.node import Node, describe
+from coeval_edge.descriptors import describe
+from coeval_edge.node import Node
 
 TEXT = """
 [node]
