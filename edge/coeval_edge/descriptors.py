@@ -28,6 +28,10 @@ class NamedEncoder(HopEncoder, Protocol):
     def adapted(self) -> Adapted | None:
         """What it was made from by adapting it to a session; None: it was not."""
 
+    @property
+    def reduced_from(self) -> str | None:
+        """Hash of the fp32 file whose weights it keeps smaller; None: they are as trained."""
+
 
 def describe(
     spec: StreamSpec,
@@ -72,4 +76,5 @@ def encoder_facts(
         "set": encoder.encoder_set,
         "from_seq": first_seq,
         "adapted": None if encoder.adapted is None else encoder.adapted.to_json(),
+        "reduced_from": encoder.reduced_from,
     }

@@ -33,6 +33,7 @@ class Beginnings:
     sha256 = "ab" * 32
     encoder_set = None
     adapted = None
+    reduced_from = None
 
     def push(self, hops: Hops) -> list[Hops]:
         return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]
