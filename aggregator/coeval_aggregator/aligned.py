@@ -36,7 +36,7 @@ class AlignedStream:
     is_left_out: bool = False
     """Whether its node sends nothing of it because it carries nothing: nobody waits for it."""
     encoder_sha256: str = ""
-    """Hash of the encoder that made its rows."""
+    """Hash of the encoder that made its rows, as trained (`Descriptor.original_sha256`)."""
     adapted: Adapted | None = None
     """What that encoder was made from by adapting it to the session; None: it was not."""
     irrelevant: str | None = None

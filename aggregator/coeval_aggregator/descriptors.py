@@ -45,11 +45,18 @@ class Descriptor:
     """Number of the first block of this run that is this encoder's."""
     adapted: Adapted | None = None
     """What the encoder was made from by adapting it to the session; None: it was not."""
+    reduced_from: str | None = None
+    """Hash of the fp32 file whose weights the encoder keeps smaller; None: they are as trained."""
     relevance: StreamRelevance | None = None
     """Whether the node found anything in it; None: it said nothing of that."""
 
+    @property
+    def original_sha256(self) -> str:
+        """Hash of the encoder's file as trained: weights kept as fp16 or int8 answer the same."""
+        return self.reduced_from or self.encoder_sha256
 
-LONGEST_SET = 64
+
+LONGEST_SET = LONGEST_HASH = 64
 
 StreamKey = tuple[str, str]
 """Node and stream."""
@@ -99,9 +106,12 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
         )
     encoder = value.get("encoder")
     sha256 = encoder.get("sha256") if isinstance(encoder, dict) else None
-    if not isinstance(encoder, dict) or not isinstance(sha256, str) or not 0 < len(sha256) <= 64:
+    if not isinstance(encoder, dict) or not isinstance(sha256, str) or not is_hash(sha256):
         raise BadBlock(f"{where}: 'encoder.sha256' must be a hash, got {sha256!r:.60}")
     encoder_set, first_seq = encoder.get("set", ""), encoder.get("from_seq", 0)
+    reduced_from = encoder.get("reduced_from")
+    if reduced_from is not None and not is_hash(reduced_from):
+        raise BadBlock(f"{where}: 'encoder.reduced_from' must be a hash, got {reduced_from!r:.60}")
     if not isinstance(encoder_set, str) or len(encoder_set) > LONGEST_SET:
         raise BadBlock(f"{where}: 'encoder.set' must be a name, got {encoder_set!r:.60}")
     if type(first_seq) is not int or not 0 <= first_seq < 2**32:
@@ -113,8 +123,14 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
         encoder_set=encoder_set,
         first_seq=first_seq,
         adapted=Adapted.from_json(encoder.get("adapted")),
+        reduced_from=reduced_from,
         relevance=parse_relevance(value.get("relevance")),
     )
+
+
+def is_hash(value: object) -> bool:
+    """Whether it may be a file's hash."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_HASH
 
 
 def parse_relevance(value: object) -> StreamRelevance | None:
@@ -148,6 +164,8 @@ def expected_encoders(
 ) -> dict[Modality, str]:
     """The encoder of each modality: the reference node's, else the most used, else the first.
 
+    Encoders that differ in nothing but how their weights are kept are one (docs/decisions/0052).
+
     Args:
         descriptors: all streams, in the order they were first seen.
         reference: the reference node.
@@ -155,8 +173,8 @@ def expected_encoders(
     chosen: dict[Modality, str] = {}
     for modality in MODALITIES:
         of_modality = {k: d for k, d in descriptors.items() if d.modality == modality}
-        own = [d.encoder_sha256 for (node, _), d in of_modality.items() if node == reference]
-        hashes: Iterable[str] = own or (d.encoder_sha256 for d in of_modality.values())
+        own = [d.original_sha256 for (node, _), d in of_modality.items() if node == reference]
+        hashes: Iterable[str] = own or (d.original_sha256 for d in of_modality.values())
         counted = Counter(hashes).most_common(1)
         if counted:
             chosen[modality] = counted[0][0]

@@ -1,5 +1,6 @@
 """`coeval export`: a stored session as files that other programs read."""
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -80,6 +81,7 @@ def export(
                 to_ns=None if to_s is None else round(to_s * NS_PER_S),
                 progress=lambda share: bar.update(task, completed=share),
             )
+            make_place(target, format_)
             write(content, target, format_)
         clocks = "no clock was estimated" if chosen is None else f"timeline {chosen.id}"
         console.print(f"{session}: {target} ({clocks})", highlight=False, markup=False)
@@ -113,6 +115,25 @@ def check_target(target: Path, format_: Format) -> None:
         raise BadConfig(f"--out {target}: is there already; name another")
 
 
+def make_place(target: Path, format_: Format) -> None:
+    """Make the folder that the outcome is, or goes to.
+
+    Raises:
+        BadConfig: it cannot be made, or not be written to.
+    """
+    folder = target if SUFFIX[format_] == "" else target.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise BadConfig(
+            f"--out {target}: {folder} cannot be made: {exc.strerror}; choose another place"
+        ) from exc
+    if not os.access(folder, os.W_OK):
+        raise BadConfig(
+            f"--out {target}: you have no right to write in {folder}; choose another place"
+        )
+
+
 def write(content: Content, target: Path, format_: Format) -> None:
     """Write in a format."""
     from coeval_aggregator.export import jsonl, mcap, parquet, recording
@@ -125,5 +146,4 @@ def write(content: Content, target: Path, format_: Format) -> None:
     elif format_ is Format.mcap:
         mcap.write(content, target)
     else:
-        target.mkdir(exist_ok=True)
         (parquet if format_ is Format.parquet else recording).write(content, target)

@@ -247,7 +247,7 @@ class Session:
         for (node, stream), record in self._streams.items():
             if record.looks_like is not None or record.ingest.counts.blocks < LOOKED_AT_BLOCKS:
                 continue
-            encoder = None if record.descriptor is None else record.descriptor.encoder_sha256
+            encoder = None if record.descriptor is None else record.descriptor.original_sha256
             found = recognise_embeddings(record.ingest.ring.runs(), encoder_sha256=encoder)
             record.looks_like = found
             stated = None if record.descriptor is None else record.descriptor.modality
@@ -450,7 +450,7 @@ class Session:
                 ring=record.ingest.ring,
                 clock=self.clocks[node],
                 is_left_out=record.is_left_out,
-                encoder_sha256=descriptor.encoder_sha256,
+                encoder_sha256=descriptor.original_sha256,
                 adapted=descriptor.adapted,
                 irrelevant=irrelevance_of(record),
                 looks_like=None if record.looks_like is None else record.looks_like.modality,
@@ -761,7 +761,9 @@ class Session:
         for (node, stream), descriptor in known.items():
             record = self._streams[node, stream]
             wanted = expected.get(descriptor.modality)
-            is_refused = descriptor.encoder_set != wanted_set or descriptor.encoder_sha256 != wanted
+            is_refused = (
+                descriptor.encoder_set != wanted_set or descriptor.original_sha256 != wanted
+            )
             if is_refused and not record.is_refused:
                 got = descriptor.encoder_sha256
                 logger.warning(

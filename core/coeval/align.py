@@ -117,7 +117,7 @@ def align_tracks(
                 second=work.second,
                 fit=work.fit,
                 streams=work.streams,
-                accepted=is_sure(work.fit, is_loose=work.is_loose),
+                accepted=not work.is_unproven and is_sure(work.fit, is_loose=work.is_loose),
             )
             for work in works.values()
         ),
@@ -225,7 +225,12 @@ def kinds_of(lines: Sequence[PairLine]) -> dict[str, set[str]]:
 def line_near(
     work: PairWork, first: Place, second: Place, by_node: Mapping[str, Sequence[StreamTrack]]
 ) -> PairLine | None:
-    """A pair's line near where its nodes were placed, sharpened by what both have raw."""
+    """A pair's line near where its nodes were placed, sharpened by what both have raw.
+
+    None where nothing stands out there, or where nothing may be claimed by it.
+    """
+    if work.is_unproven:
+        return None
     expected_ns = second.lag_ns - first.lag_ns
     index = round((expected_ns - work.grid.lowest_ns) / work.grid.step_ns)
     fit = fit_peak(work.search, work.grid, near=(index - NEAR_STEPS, index + NEAR_STEPS + 1))

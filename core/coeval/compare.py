@@ -91,6 +91,9 @@ class PairWork:
     """Whether the two say only loosely when something happened: stills, and speech in lines."""
     has_nothing_shared: bool = False
     """Whether the sounds of the two are evidence that they are not of one scene."""
+    is_unproven: bool = False
+    """Whether nobody knows how often what was compared misleads: the fit is the best guess that
+    there is, but nothing is claimed by it."""
 
     def span_of(self, name: str) -> tuple[float, float]:
         """Begin and end of a node's material on its clock."""
@@ -164,10 +167,9 @@ def compare_nodes(
     )
     surfaces: list[Surface] = []
     raw_surfaces: list[Surface] = []
+    unproven: list[Surface] = []
     compared: list[str] = []
     for a, b in itertools.product(first, second):
-        if is_sound_and_ceaseless(a, b) or is_sound_and_ceaseless(b, a):
-            continue
         scores = window_scores(
             dense[id(a)],
             dense[id(b)],
@@ -179,6 +181,9 @@ def compare_nodes(
         surface = tempered(
             Surface(mids_ns=mids, length_ns=window_hops * HOP_NS, scores=scores * usable)
         )
+        if is_sound_and_ceaseless(a, b) or is_sound_and_ceaseless(b, a):
+            unproven += [] if surface is None else [surface]
+            continue
         seen = still_scores(a, b, grid)
         if surface is not None:
             # Embeddings of stills say little against other streams: no more than chance lets them.
@@ -195,12 +200,15 @@ def compare_nodes(
             if raw is not None:
                 raw_surfaces.append(replace(raw, scores=raw.scores * usable))
                 compared.append(f"{a.stream}~{b.stream}")
+    is_unproven = not surfaces and not raw_surfaces
+    if is_unproven:
+        surfaces = unproven
     if not surfaces and not raw_surfaces:
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
     search = search_lines([*surfaces, *raw_surfaces], grid, t_mid_ns=middle, span_s=span_s)
     has_nothing_shared, spoken = False, list[Surface]()
-    if not is_sure(fit_peak(search, grid)):
+    if not is_unproven and not is_sure(fit_peak(search, grid)):
         sounds = sound_surfaces(first, second, grid, usable)
         has_nothing_shared = bool(sounds) and all(map(share_nothing, sounds))
         if sounds:
@@ -228,6 +236,7 @@ def compare_nodes(
         fit=fit_peak(search, grid),
         is_loose=bool(spoken) or is_of_stills(first) or is_of_stills(second),
         has_nothing_shared=has_nothing_shared,
+        is_unproven=is_unproven,
     )
 
 

@@ -172,7 +172,8 @@ DESCRIPTOR = record(
                     from_sha256=HASH,
                     matrix=says(TEXT, "base64 of little-endian float32, 16 × 16: e' = M·e"),
                 )
-            )
+            ),
+            "reduced_from": says(or_null(HASH), "the fp32 file whose weights it keeps smaller"),
         },
     ),
     features=record(version=COUNT, dim=COUNT, sha256=TEXT),

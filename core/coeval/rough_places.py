@@ -83,13 +83,13 @@ def best_place(
     curves: list[tuple[float, NDArray[np.float32]]] = []
     are_loose: list[bool] = []
     for other, place in placed.items():
+        work = works.get((other, name)) or works.get((name, other))
+        if work is None or work.is_unproven:
+            continue
+        are_loose.append(work.is_loose)
         if (other, name) in works:
-            work = works[other, name]
-            are_loose.append(work.is_loose)
             curves.append((place.lag_ns + work.grid.lowest_ns, work.search.curve))
-        elif (name, other) in works:
-            work = works[name, other]
-            are_loose.append(work.is_loose)
+        else:
             highest_ns = work.grid.at(work.grid.num_lags - 1)
             curves.append((place.lag_ns - highest_ns, work.search.curve[::-1]))
     if not curves:

@@ -211,12 +211,6 @@ class SessionClocks:
             holdover_s=max(0.0, (now_ns - last_ns) / NS_PER_S),
         )
 
-    @property
-    def is_tied_to_utc(self) -> bool:
-        """Whether evidence ties the reference to UTC."""
-        filter_ = self._find(self.reference)
-        return filter_ is not None and UTC in filter_
-
     def difference(self, first: str, second: str) -> tuple[int, float] | None:
         """Offset of one clock against another at the latest instant (ns), and its 95% half-width.
 

@@ -178,6 +178,7 @@ def partners_of(
         (work.fit.z, pair)
         for pair, work in session.works.items()
         if name in pair
+        and not work.is_unproven
         and work.fit is not None
         and all(other in session.placed for other in pair if other != name)
     ]
@@ -203,7 +204,8 @@ def skew_against(reference: str, name: str, works: Mapping[tuple[str, str], Pair
     """A segment's skew against the reference by their own pair, in ppm; 0 where it is not known."""
     for pair, sign in (((reference, name), 1.0), ((name, reference), -1.0)):
         work = works.get(pair)
-        if work is not None and work.fit is not None and is_sure(work.fit):
+        if work is not None and not work.is_unproven and is_sure(work.fit):
+            assert work.fit is not None
             skew_ppm = sign * work.fit.skew_ppm
             return skew_ppm if abs(skew_ppm) <= PLAUSIBLE_SKEW_PPM else 0.0
     return 0.0

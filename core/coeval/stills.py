@@ -22,10 +22,11 @@ from coeval.shown import Shown
 from coeval.still_track import StillTrack, components
 from coeval.time import NS_PER_S
 
-LEAST_STILLS = 60
-"""Fewer are not looked at: the map has some 100 numbers."""
+LEAST_STILLS = 24
+"""Fewer are not looked at. The map has more numbers than that, but is shrunk by what chance makes
+of each, and counts by what it predicts of stills that it was not learnt on."""
 WINDOW_S = 60.0
-LEAST_WINDOWS = 4
+LEAST_WINDOWS = 8
 MOST_PICTURE_COMPONENTS = 12
 MOST_CHANGE_COMPONENTS = 4
 MOST_SHOWN_COMPONENTS = 14

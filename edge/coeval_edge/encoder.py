@@ -41,6 +41,10 @@ NEW_HOPS = 64
 WINDOW_HOPS = CONTEXT_HOPS + NEW_HOPS
 ADAPTED_BY = "adapted_by"
 """Of an adapted encoder's metadata: which file it was made from, and by which matrix."""
+FP32, FP16, INT8 = "fp32", "fp16", "int8"
+PRECISION, REDUCED_FROM = "precision", "reduced_from"
+"""Of the metadata of an encoder whose weights are kept smaller: how, and the hash of the fp32 file
+that it was made from."""
 WINDOWS_AT_ONCE = 16
 """Windows in one run of the network: bounds the memory that a long stream takes."""
 
@@ -64,6 +68,8 @@ class Encoder:
         sha256: str,
         encoder_set: str,
         adapted: Adapted | None = None,
+        precision: str = FP32,
+        reduced_from: str | None = None,
     ):
         self.modality = modality
         self.sha256 = sha256
@@ -71,6 +77,10 @@ class Encoder:
         """Names the encoders that were trained together: only theirs can be compared."""
         self.adapted = adapted
         """What it was made from by adapting it to a session; None: it was not."""
+        self.precision = precision
+        """How its weights are kept: fp32, fp16 or int8."""
+        self.reduced_from = reduced_from
+        """Hash of the fp32 file whose weights it keeps smaller; None: they are as trained."""
         self.provider = chosen.provider
         """What runs it, by onnxruntime's name."""
         self.passed_over = chosen.passed_over
@@ -138,8 +148,19 @@ class Encoder:
         encoder_set = told.get("encoder_set", "")
         adapted = Adapted.from_json(json.loads(told.get(ADAPTED_BY, "null")))
         return cls(
-            chosen, modality=modality, sha256=sha256, encoder_set=encoder_set, adapted=adapted
+            chosen,
+            modality=modality,
+            sha256=sha256,
+            encoder_set=encoder_set,
+            adapted=adapted,
+            precision=told.get(PRECISION, FP32),
+            reduced_from=told.get(REDUCED_FROM),
         )
+
+    @property
+    def original_sha256(self) -> str:
+        """Hash of the file that keeps the weights as trained: rounding makes no other encoder."""
+        return self.reduced_from or self.sha256
 
     def continue_from(self, other: "Encoder") -> None:
         """Go on where another encoder of the stream stopped: features are the same for all."""

@@ -76,13 +76,6 @@ def video_frames(path: Path, *, where: str) -> Iterator[tuple[int | None, VideoF
             yield _frame_ns(frame, container), frame
 
 
-def num_video_frames(path: Path, *, where: str) -> int | None:
-    """How many frames the container says there are; None where it does not say."""
-    with open_media(path, where=where) as container:
-        videos = container.streams.video
-        return (videos[0].frames or None) if videos else None
-
-
 class Greyer:
     """Turns frames to grey pictures of one size, by area averaging (the shape is not kept)."""
 

@@ -15,17 +15,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from coeval import __version__
-from coeval.adapted import Adapted
 from coeval.broker_address import BrokerAddress
 from coeval.errors import CoevalError
 from coeval.evidence_wire import TimeSample, batches, encode_evidence
-from coeval.features import WARM_UP_HOPS, feature_spec, make_extractor
-from coeval.hops import EMBEDDING_DIM, HOP_NS
+from coeval.features import make_extractor
 from coeval.manifest import StreamSpec
-from coeval.preprocessing import Preprocessing
 from coeval.pulse_names import PulseNames
 from coeval.relevance import Relevance, RelevanceWatch
 from coeval.samples import Modality
@@ -33,11 +29,12 @@ from coeval.time import NS_PER_S, NodeNs
 from coeval.wire import Block, encode_block
 from coeval_edge.clock_keeper import ClockKeeper, TimeConfig
 from coeval_edge.config import NodeConfig, ReplayConfig
+from coeval_edge.descriptors import NamedEncoder, describe, encoder_facts
 from coeval_edge.encoder import Encoder
 from coeval_edge.encoder_switch import EncoderSwitch
 from coeval_edge.kernel_clocks import read_node_clock
 from coeval_edge.live import ClockLinks, LiveStreams, SourcesConfig
-from coeval_edge.pipeline import HopEncoder, StreamPipeline
+from coeval_edge.pipeline import StreamPipeline
 from coeval_edge.publish import Publisher
 from coeval_edge.recording import open_recording
 from coeval_edge.replay import Pace, Reading, ReplaySource
@@ -54,22 +51,6 @@ LIVE_DELAY_NS = NS_PER_S
 """A live stream that has said nothing until so long ago has nothing more to say of then."""
 
 
-class NamedEncoder(HopEncoder, Protocol):
-    """An encoder that says which one it is."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the encoder's file, hexadecimal."""
-
-    @property
-    def encoder_set(self) -> str:
-        """Name of the encoders that it was trained with."""
-
-    @property
-    def adapted(self) -> Adapted | None:
-        """What it was made from by adapting it to a session; None: it was not."""
-
-
 LoadEncoder = Callable[[Modality, Path | None], NamedEncoder]
 
 
@@ -81,52 +62,6 @@ class NodeReport:
     """Blocks that the broker acknowledged."""
     num_dropped: int
     """Samples and blocks dropped, each of them logged."""
-
-
-def describe(
-    spec: StreamSpec,
-    *,
-    encoder: NamedEncoder,
-    preprocessing: Preprocessing,
-    boot_id: int,
-    stamps: str,
-    timing: dict[str, object] | None,
-) -> dict[str, object]:
-    """A stream's descriptor; `timing` is null where the stamps are a recording's."""
-    features = feature_spec(spec.modality)
-    return {
-        "stream": spec.id,
-        "modality": spec.modality,
-        "hop_ns": HOP_NS,
-        "dim": EMBEDDING_DIM,
-        "encoder": encoder_facts(spec.modality, encoder, first_seq=0),
-        "features": {
-            "version": features.version,
-            "dim": features.dim,
-            "sha256": features.sha256,
-        },
-        "preprocessing": {
-            "steps": preprocessing.steps(spec.modality),
-            "warm_up_s": WARM_UP_HOPS[spec.modality] * HOP_NS / NS_PER_S,
-        },
-        "units": dict(spec.units) if isinstance(spec.units, Mapping) else spec.units,
-        "timestamps": stamps,
-        "timing": timing,
-        "boot": f"{boot_id:016x}",
-    }
-
-
-def encoder_facts(
-    modality: Modality, encoder: NamedEncoder, *, first_seq: int
-) -> dict[str, object]:
-    """What a descriptor says of an encoder, and from which block on it is the one."""
-    return {
-        "id": f"{modality}-{encoder.sha256[:12]}",
-        "sha256": encoder.sha256,
-        "set": encoder.encoder_set,
-        "from_seq": first_seq,
-        "adapted": None if encoder.adapted is None else encoder.adapted.to_json(),
-    }
 
 
 class Node:

@@ -9,7 +9,10 @@ UTF_16_MARKS = (0xFE, 0xFF)
 def why_unreadable(path: Path, exc: Exception) -> str:
     """Why a file could not be read or decoded, and what to do."""
     if isinstance(exc, UnicodeDecodeError):
-        return f"it is no UTF-8 text; make a copy that is: iconv -f {code_of(exc)} -t UTF-8 FILE"
+        return (
+            "it is no UTF-8 text; where it is text, make a copy that is: "
+            f"iconv -f {code_of(exc)} -t UTF-8 FILE"
+        )
     if isinstance(exc, PermissionError):
         return f"permission denied; as its owner: chmod u+r {path.name}"
     return said_by(exc)

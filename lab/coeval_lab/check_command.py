@@ -51,6 +51,7 @@ def check_encoder(path: Path) -> str:
     encoder = Encoder.load(modality, path)
     return (
         f"{modality} encoder {encoder.sha256[:12]} of set {encoder.encoder_set or 'unknown'}, "
+        f"{encoder.precision}, "
         f"golden vectors met on {encoder.provider}"
     )
 

@@ -47,6 +47,8 @@ def test_a_descriptor_is_read() -> None:
             "from_seq' must",
         ),
         (json.dumps(GOOD | {"encoder": {"sha256": "a", "from_seq": True}}).encode(), "a number"),
+        (of_encoder(reduced_from=7), "'encoder.reduced_from' must be a hash"),
+        (of_encoder(reduced_from=""), "'encoder.reduced_from' must be a hash"),
         (json.dumps(GOOD | {"boot": 15}).encode(), "'boot' must be 16 hexadecimal digits"),
         (json.dumps(GOOD | {"boot": "zz" * 8}).encode(), "'boot' must be 16 hexadecimal digits"),
     ],
@@ -71,6 +73,13 @@ def test_without_the_reference_the_most_used_counts_then_the_first() -> None:
     assert expected_encoders(known, reference=None) == {"audio": "x"}
     del known["c", "m"]
     assert expected_encoders(known, reference="gone") == {"audio": "y"}
+
+
+def test_weights_that_are_kept_smaller_make_no_other_encoder() -> None:
+    small = parse_descriptor(of_encoder(reduced_from="x"), where="d")
+    known = {("a", "m"): small, ("b", "m"): described("x"), ("c", "m"): described("y")}
+    assert expected_encoders(known, reference="a") == {"audio": "x"}
+    assert expected_encoders(known, reference=None) == {"audio": "x"}
 
 
 def test_the_reference_nodes_set_counts_then_the_most_used() -> None:

@@ -236,6 +236,13 @@ def test_an_adapted_encoder_s_rows_are_turned_back_into_what_the_network_knows()
     assert scene.ticks[-1]["fusion"] == "hybrid"
 
 
+def test_rows_of_weights_that_are_kept_smaller_are_fused_by_the_network() -> None:
+    scene = Scene("mic", sha256="bb")
+    scene.describe("mic", encoder={"sha256": "bb", "reduced_from": SHA256})
+    scene.go_on(for_s=2)
+    assert scene.ticks[-1]["fusion"] == "hybrid"
+
+
 def test_rows_of_an_adapted_encoder_reach_the_network_as_they_were_before() -> None:
     ring = Ring(capacity_hops=100)
     rows = np.random.default_rng(1).normal(size=(100, EMBEDDING_DIM)).astype(np.float32)

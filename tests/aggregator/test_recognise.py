@@ -25,6 +25,25 @@ def noise(num: int) -> list[Hops]:
     return [Hops(t0_node_ns=NodeNs(0), rows=rows)]
 
 
+def described(session: Session, encoder: dict[str, str], *, stated: str) -> None:
+    value = {"modality": stated, "encoder": encoder, "boot": "0" * 15 + "1"}
+    session.handle(TOPICS.descriptor("n", "s"), json.dumps(value).encode(), now_s=0.0)
+
+
+def heard(session: Session) -> None:
+    """Half a minute of the stream's blocks."""
+    for seq in range(70):
+        block = Block(
+            boot_id=1,
+            seq=seq,
+            t0_node_ns=NodeNs(seq * 10 * HOP_NS),
+            hop_ns=HOP_NS,
+            clock_node_ns=None,
+            embeddings=np.ones((10, 16), np.float32),
+        )
+        session.handle(TOPICS.block("n", "s"), encode_block(block), now_s=0.0)
+
+
 def test_what_ships_can_be_read_and_is_small() -> None:
     classifier = load_classifier()
     assert isinstance(classifier, EmbeddingClassifier)
@@ -40,6 +59,23 @@ def test_noise_too_little_and_another_encoders_embeddings_are_unsure() -> None:
     assert recognise_embeddings(noise(800), encoder_sha256="another").distance == float("inf")
 
 
+def test_what_a_stream_looks_like_is_asked_of_the_encoder_as_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def recognise(_runs: list[Hops], *, encoder_sha256: str) -> EmbeddingKind:
+        asked.append(encoder_sha256)
+        return AUDIO
+
+    monkeypatch.setattr(session_module, "recognise_embeddings", recognise)
+    session = Session(AggregatorConfig())
+    described(session, {"sha256": "bb", "reduced_from": "aa"}, stated="audio")
+    heard(session)
+    session.check(now_s=1.0)
+    assert asked == ["aa"]
+
+
 def test_a_file_that_is_not_there_costs_the_answer_only(tmp_path: Path) -> None:
     assert load_classifier(tmp_path / "none.npz") is None
 
@@ -53,18 +89,8 @@ def test_a_stream_that_is_not_what_it_is_called_is_told_once(
     monkeypatch.setattr(session_module, "recognise_embeddings", lambda *_, **__: AUDIO)
     session = Session(AggregatorConfig())
     if stated is not None:
-        value = {"modality": stated, "encoder": {"sha256": "aa"}, "boot": "0" * 15 + "1"}
-        session.handle(TOPICS.descriptor("n", "s"), json.dumps(value).encode(), now_s=0.0)
-    for seq in range(70):
-        block = Block(
-            boot_id=1,
-            seq=seq,
-            t0_node_ns=NodeNs(seq * 10 * HOP_NS),
-            hop_ns=HOP_NS,
-            clock_node_ns=None,
-            embeddings=np.ones((10, 16), np.float32),
-        )
-        session.handle(TOPICS.block("n", "s"), encode_block(block), now_s=0.0)
+        described(session, {"sha256": "aa"}, stated=stated)
+    heard(session)
     for now_s in (1.0, 2.0):
         session.check(now_s=now_s)
     events = [json.loads(m.payload) for m in session.take_outbox() if "/event/" in m.topic]

@@ -370,6 +370,17 @@ def changed_over(room: Room, node: str, *, from_seq: int) -> None:
     room.describe(node, sha256="bb", set="new", from_seq=from_seq)
 
 
+@pytest.mark.parametrize(("reduced_from", "is_refused"), [("aa", False), ("cc", True)])
+def test_nodes_of_two_precisions_share_a_session_where_their_encoders_are_of_one_training(
+    reduced_from: str, is_refused: bool
+) -> None:
+    room = two_nodes()
+    room.describe("wrist", sha256="bb", reduced_from=reduced_from)
+    assert ("wrist" in {node for node, _ in room.tracks()}) != is_refused
+    refusals = room.said("event/refused/wrist/mic")
+    assert [event["expected_sha256"] for event in refusals] == ["aa"] * is_refused
+
+
 def test_streams_of_another_set_wait_until_the_reference_has_it_too() -> None:
     room = two_nodes()
     changed_over(room, "wrist", from_seq=4)

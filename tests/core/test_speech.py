@@ -170,3 +170,31 @@ def test_lines_without_a_pause_say_that_somebody_speaks_all_the_time() -> None:
     assert not is_ceaseless(replace(turns, are_guessed=True))
     beats_ns = np.arange(0, 9 * S, S // 4)
     assert not is_ceaseless(TextSpans(begins_ns=beats_ns, ends_ns=beats_ns + S // 4))
+
+
+def test_lines_without_a_pause_give_a_best_guess_that_claims_nothing() -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((1200, EMBEDDING_DIM)).astype(np.float32)
+    edges_ns = np.arange(0, 61 * S, 4 * S)
+    turns = TextSpans(begins_ns=edges_ns[:-1], ends_ns=edges_ns[1:])
+    mic = StreamTrack(
+        node="mic",
+        stream="a",
+        modality="audio",
+        embeddings=[Hops(t0_node_ns=NodeNs(0), rows=rows)],
+    )
+    log = StreamTrack(
+        node="pc",
+        stream="t",
+        modality="text",
+        embeddings=[Hops(t0_node_ns=NodeNs(60 * HOP_NS), rows=rows)],
+        spans=turns,
+    )
+    found = align_tracks([mic, log], reference="mic")
+    (pair,) = found.pairs
+    assert pair.fit is not None
+    assert abs(pair.fit.lag_ns - 3 * S) < 0.01 * S
+    assert not pair.accepted
+    assert found.nodes["pc"].status == "unsure"
+    paused = replace(log, spans=replace(turns, ends_ns=turns.ends_ns - S))
+    assert align_tracks([mic, paused], reference="mic").nodes["pc"].status == "locked"

@@ -80,10 +80,10 @@ def test_a_few_stills_say_nothing() -> None:
     quantities = wandering(1)
     whole = stills_of(quantities)
     few = StillTrack(
-        t_node_ns=whole.t_node_ns[:40],
-        pictures=whole.pictures[:40],
-        changes=whole.changes[:39],
-        shifts=whole.shifts[:39],
+        t_node_ns=whole.t_node_ns[:20],
+        pictures=whole.pictures[:20],
+        changes=whole.changes[:19],
+        shifts=whole.shifts[:19],
     )
     shown = shown_by("metadata", (), channels_of(quantities))
     assert shown is not None

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from coeval.model_wire import SetNotice, file_of
 from coeval.samples import MODALITIES, Modality
@@ -26,6 +26,16 @@ def spoilt(model: bytes) -> bytes:
     parsed = onnx.load_from_string(model)
     bias = next(e for e in parsed.graph.initializer if e.name == "encoder.head.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1.0, bias.name))
+    whole: bytes = parsed.SerializeToString()
+    return whole
+
+
+def spoilt_int8(model: bytes) -> bytes:
+    """An int8 encoder one of whose layers is gone: no weight of it is left."""
+    parsed = onnx.load_from_string(model)
+    weights = [e for e in parsed.graph.initializer if e.data_type == TensorProto.INT8]
+    layer = max(weights, key=lambda entry: len(entry.raw_data))
+    layer.CopyFrom(numpy_helper.from_array(0 * numpy_helper.to_array(layer), layer.name))
     whole: bytes = parsed.SerializeToString()
     return whole
 

@@ -67,6 +67,31 @@ def test_how_close_is_close_depends_on_what_computes(provider: str) -> None:
         check(lambda rows: echo(rows) * (1 + 1.1 * allowed), TEXT, provider)
 
 
+def rough(rows: FloatArray) -> FloatArray:
+    """The echo, rounded somewhat: where it was exported, by 1 % of the RMS."""
+    return echo(rows) * np.float32(1.01)
+
+
+ROUGH_TEXT = golden_text(rough, window_hops=128, dim=20, exact=echo)
+
+
+def test_a_rough_network_is_held_to_the_exact_one_with_room_for_other_roundings() -> None:
+    check(rough, ROUGH_TEXT)
+    check(echo, ROUGH_TEXT)
+    check(lambda rows: echo(rows) * (1 - 0.029), ROUGH_TEXT)
+    with pytest.raises(GoldenMissed, match=r"differ .* 3.1e-02 of the RMS, allowed 3e-02"):
+        check(lambda rows: echo(rows) * (1 - 0.031), ROUGH_TEXT)
+    with pytest.raises(GoldenMissed, match="differ"):
+        check(lambda rows: echo(rows) * np.nan, ROUGH_TEXT)
+
+
+@pytest.mark.parametrize("rounding", [0.0, -0.01, 0.031, 1e9, float("nan")])
+def test_a_file_cannot_ask_for_more_room_than_int8_needs(rounding: float) -> None:
+    text = json.dumps(json.loads(ROUGH_TEXT) | {"rounding": rounding})
+    with pytest.raises(GoldenMissed, match=r"rounded by .* of the RMS, allowed 0\.03"):
+        check(echo, text)
+
+
 @pytest.mark.parametrize("hop", [0, 27, 63])
 def test_an_answer_that_is_not_a_number_does_not_pass(hop: int) -> None:
     def broken(rows: FloatArray) -> FloatArray:
@@ -88,12 +113,14 @@ def test_an_answer_that_is_not_a_number_does_not_pass(hop: int) -> None:
         "[" * 5000,
         json.dumps(json.loads(TEXT) | {"version": 9}),
         json.dumps(json.loads(TEXT) | {"hops": [0]}),
+        json.dumps(json.loads(TEXT) | {"rounding": "a little"}),
+        json.dumps(json.loads(TEXT) | {"rounding": None}),
         json.dumps(json.loads(TEXT) | {"shape": [3, 8, 16]}),
         json.dumps(json.loads(TEXT) | {"shape": [256]}),
         json.dumps(json.loads(TEXT) | {"embeddings_f32": "!!!"}),
         json.dumps(json.loads(TEXT) | {"embeddings_f32": "AAAA" * 16}),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_vectors_that_cannot_be_read_do_not_pass(text: str | None) -> None:
     with pytest.raises(GoldenMissed):

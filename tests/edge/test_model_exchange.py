@@ -17,8 +17,9 @@ from coeval_edge.model_exchange import NOTHING, ModelExchange, Step
 from coeval_edge.model_screen import NotPlain, screen
 from coeval_edge.model_store import ModelStore
 from coeval_edge.ship import EncoderSet
+from coeval_training.precision import reduced
 
-from .encoder_sets import made_set, renamed, spoilt
+from .encoder_sets import made_set, renamed, spoilt, spoilt_int8
 
 AUDIO_TEXT: tuple[Modality, ...] = ("audio", "text")
 
@@ -209,6 +210,33 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_in_the_configuration(tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(BadConfig, match=r"model_folder .* cannot be made"):
         ModelStore(tmp_path / "file" / "models")
+
+
+def int8_set(*, change: Callable[[bytes], bytes] = lambda model: model) -> EncoderSet:
+    """Those that ship as int8; `change` is made to the encoder of sound."""
+    return made_set("a1", change=lambda model: change(reduced(model, "int8")))
+
+
+def test_an_int8_set_is_taken_in_place_of_the_same_in_fp32(tmp_path: Path) -> None:
+    exchange, exact = exchange_in(tmp_path), made_set("a1")
+    taken(exchange, exact)
+    small = int8_set()
+    taken(exchange, small)
+    models = exchange.open_set(small.notice)
+    encoder = open_encoder(models["audio"], "audio", "x")
+    assert (encoder.precision, encoder.encoder_set) == ("int8", "a1")
+    assert encoder.original_sha256 == exact.notice.files["audio"].sha256
+    assert len(models["audio"]) < 0.5 * len(exact.models["audio"])
+
+
+def test_an_int8_set_that_answers_wrongly_leaves_the_last_good_one(tmp_path: Path) -> None:
+    exchange, exact = exchange_in(tmp_path), made_set("a1")
+    taken(exchange, exact)
+    (step,) = send(exchange, int8_set(change=spoilt_int8))
+    assert step.use is None
+    assert step.tell is not None
+    assert "differ from its golden vectors" in str(step.tell["reason"])
+    assert exchange.current == exact.notice
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

@@ -12,7 +12,8 @@ from coeval.preprocessing import Preprocessing
 from coeval.samples import TextLine
 from coeval.time import NodeNs
 from coeval_edge.config import NodeConfig, load_node_config
-from coeval_edge.node import Node, describe
+from coeval_edge.descriptors import describe
+from coeval_edge.node import Node
 
 TEXT = """
 [node]
@@ -32,6 +33,7 @@ class Beginnings:
     sha256 = "ab" * 32
     encoder_set = None
     adapted = None
+    reduced_from = None
 
     def push(self, hops: Hops) -> list[Hops]:
         return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]

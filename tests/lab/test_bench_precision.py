@@ -11,7 +11,7 @@ from coeval.features import DIMS
 from coeval.samples import MODALITIES
 from coeval_edge.encoder import Encoder
 from coeval_lab.bench import precision
-from coeval_lab.bench.precision import Answer, accuracy_row, precision_rows
+from coeval_lab.bench.precision import MIXED, Answer, accuracy_row, how_of, precision_rows
 from coeval_training.data import SLOTS, StreamRows
 from coeval_training.precision import MEASURED
 
@@ -43,11 +43,17 @@ def test_every_encoder_is_measured_in_every_precision(rows: list[dict[str, Any]]
     for modality in MODALITIES:
         of = {how: cost[f"precision: {modality}", how] for how in MEASURED}
         assert of["fp32"]["rms_error"] == 0
-        assert 0 < of["fp16"]["rms_error"] < of["int8 dynamic"]["rms_error"]
+        assert 0 < of["fp16"]["rms_error"] < of["int8"]["rms_error"]
         assert of["fp16"]["bytes"] < of["fp32"]["bytes"]
         assert all(row["us_a_window"] > 0 for row in of.values())
     accuracy = [r for r in rows if "trials" in r]
-    assert [(r["method"], r["trials"]) for r in accuracy] == [(how, 10) for how in MEASURED]
+    expected = [(how, 10) for how in (*MEASURED, MIXED)]
+    assert [(r["method"], r["trials"]) for r in accuracy] == expected
+
+
+def test_where_precisions_are_mixed_neighbours_differ_and_every_stream_takes_its_turn() -> None:
+    assert [how_of(MIXED, turn) for turn in (0, 1, 2)] == ["fp32", "int8", "fp32"]
+    assert how_of("fp16", 1) == "fp16"
 
 
 def test_an_offset_is_judged_against_the_clocks_that_were_drawn() -> None:
@@ -59,8 +65,8 @@ def test_an_offset_is_judged_against_the_clocks_that_were_drawn() -> None:
         "imu": StreamRows(start_hops=3.25, rows=rows[:-60]),
         "machine": StreamRows(start_hops=63.25, rows=rows[60:]),
     }
-    encoders = {"metadata": Encoder.load("metadata")}
-    answers = precision.scene_answers(streams, encoders, np.random.default_rng(5))  # type: ignore[arg-type]
+    encoders = dict.fromkeys(streams, Encoder.load("metadata"))
+    answers = precision.scene_answers(streams, encoders, np.random.default_rng(5))
     (answer,) = answers
     assert answer.error_ms is not None
     assert answer.error_ms < 10

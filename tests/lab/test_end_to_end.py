@@ -46,6 +46,7 @@ class FirstColumns:
     sha256 = "fa" * 32
     encoder_set = "fa" * 8
     adapted = None
+    reduced_from = None
 
     def push(self, hops: Hops) -> list[Hops]:
         return [Hops(t0_node_ns=hops.t0_node_ns, rows=hops.rows[:, :EMBEDDING_DIM])]

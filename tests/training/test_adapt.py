@@ -199,6 +199,26 @@ def test_the_original_s_embeddings_come_back_from_an_adapted_encoder_s(
     assert Encoder.of(models["text"], "text", where="m").adapted is None
 
 
+def test_an_encoder_adapted_from_fp16_comes_from_the_fp32_one_that_fusion_knows(
+    helped: Adaptation, models: dict[Modality, bytes]
+) -> None:
+    halved = {modality: reduced(model, "fp16") for modality, model in models.items()}
+    after = Encoder.of(adapted_set(helped, halved, history="x")["video"], "video", where="m")
+    assert after.adapted is not None
+    assert after.adapted.from_sha256 == hashlib.sha256(models["video"]).hexdigest()
+    assert after.original_sha256 == after.sha256
+
+
+def test_an_adapted_encoder_kept_as_int8_is_still_the_adapted_one(
+    helped: Adaptation, models: dict[Modality, bytes]
+) -> None:
+    adapted = adapted_set(helped, models, history="x")["video"]
+    small = Encoder.of(reduced(adapted, "int8"), "video", where="m")
+    assert small.adapted is not None
+    assert small.adapted.from_sha256 == hashlib.sha256(models["video"]).hexdigest()
+    assert small.original_sha256 == hashlib.sha256(adapted).hexdigest()
+
+
 def test_a_network_without_the_known_last_layer_is_refused(
     helped: Adaptation, models: dict[Modality, bytes]
 ) -> None:

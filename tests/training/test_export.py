@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -17,9 +17,13 @@ from coeval.features import DIMS, feature_spec
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.samples import MODALITIES, Modality
 from coeval.time import NodeNs
+from coeval_edge import golden
 from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder, shipped_model
+from coeval_edge.golden import MOST_ROUNDING, rms_difference
 from coeval_edge.model_screen import screen
+from coeval_edge.ship import read_set
 from coeval_training import export
+from coeval_training.adapt_command import refuse_int8
 from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
 from coeval_training.export import (
     LARGEST_DIFFERENCE,
@@ -28,7 +32,8 @@ from coeval_training.export import (
     export_all,
     set_of,
 )
-from coeval_training.precision import MEASURED, reduced
+from coeval_training.export_command import MODELS, reduce_encoders
+from coeval_training.precision import MEASURED, Precision, reduced
 from coeval_training.seal import sealed
 from coeval_training.shipped import read_encoders
 from coeval_training.train import Encoders, TrainConfig
@@ -300,10 +305,93 @@ def test_training_can_go_on_from_weights_kept_as_fp16(halved: dict[Modality, Pat
         torch.testing.assert_close(back[name], weight, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("how", ["int8 dynamic", "int8 static"])
-def test_int8_answers_what_its_own_golden_vectors_say(
-    exported: dict[Modality, Path], how: str
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ships, as int8."""
+    folder = tmp_path_factory.mktemp("int8")
+    reduce_encoders(MODELS, folder, "int8")
+    return folder
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_int8_is_half_as_large_of_the_same_set_and_says_what_it_was_made_from(
+    int8: Path, modality: Modality
 ) -> None:
+    path = int8 / f"{modality}.onnx"
+    small, exact = Encoder.load(modality, path), Encoder.load(modality)
+    assert path.stat().st_size < 0.5 * shipped_model(modality).stat().st_size
+    assert (small.precision, exact.precision) == ("int8", "fp32")
+    assert small.encoder_set == exact.encoder_set
+    assert small.original_sha256 == exact.original_sha256 == exact.sha256 != small.sha256
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_int8_answers_nearly_what_fp32_does(int8: Path, modality: Modality) -> None:
+    rows = some_rows(2, WINDOW_HOPS, DIMS[modality])
+    small, exact = Encoder.load(modality, int8 / f"{modality}.onnx"), Encoder.load(modality)
+    assert 0 < rms_difference(small.answer(rows), exact.answer(rows)) < MOST_ROUNDING
+
+
+def test_int8_and_what_is_said_of_it_lie_side_by_side(int8: Path) -> None:
+    assert sorted(path.name for path in int8.iterdir()) == sorted([*NAMES, "MODEL_CARD.md"])
+    assert "Weights are kept as int8" in (int8 / "MODEL_CARD.md").read_text()
+    assert read_set(int8, made="a test").notice.encoder_set == Encoder.load("text").encoder_set
+
+
+def test_a_checkpoint_is_exported_as_int8_and_as_fp32_under_one_name(
+    exported: dict[Modality, Path], tmp_path: Path
+) -> None:
+    paths = export_all(make_checkpoint(tmp_path / "c.pt"), tmp_path / "small", precision="int8")
+    small, exact = Encoder.load("audio", paths["audio"]), Encoder.load("audio", exported["audio"])
+    assert small.original_sha256 == exact.sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--out", "x"], "say how to keep the weights, with --precision fp16 or int8"),
+        (["--precision", "int8"], "say where the smaller files go, with --out"),
+    ],
+)
+def test_making_encoders_smaller_needs_to_know_how_and_where_to(
+    options: list[str], said: str
+) -> None:
+    with pytest.raises(BadConfig, match=said):
+        run(["export-encoders", "--from", "shipped", *options])
+
+
+def test_the_fp32_encoders_are_never_written_over(exported: dict[Modality, Path]) -> None:
+    folder = str(exported["audio"].parent)
+    with pytest.raises(BadConfig, match="holds the fp32 encoders"):
+        run(["export-encoders", "--from", folder, "--precision", "int8", "--out", folder])
+
+
+def test_what_was_made_smaller_once_is_not_made_smaller_again(int8: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderMismatch, match="encoder text: its weights are kept as int8 already"):
+        run(["export-encoders", "--from", str(int8), "--precision", "fp16", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_encoders_that_int8_would_blur_are_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "MOST_ROUNDING", 1e-6)
+    with pytest.raises(LostParity, match=r"encoder text: .* --precision fp16; nothing was export"):
+        run(["export-encoders", "--from", "shipped", "--precision", "int8", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_and_adapting_begin_from_fp32(int8: Path) -> None:
+    with pytest.raises(EncoderMismatch, match=r"text\.onnx: its weights are kept as int8, too"):
+        read_encoders(int8)
+    with pytest.raises(EncoderMismatch, match=r"text\.onnx: its weights are kept as int8; adapt"):
+        refuse_int8({modality: int8 / f"{modality}.onnx" for modality in MODALITIES})
+
+
+def test_int8_with_scales_of_calibration_answers_what_its_own_golden_vectors_say(
+    exported: dict[Modality, Path],
+) -> None:
+    how = "int8 static"
     windows = [some_rows(1, WINDOW_HOPS, DIMS["text"], seed=k) for k in range(3)]
     file = reduced(exported["text"].read_bytes(), how, calibration=windows)
     encoder, exact = Encoder.of(file, "text", where=how), Encoder.load("text", exported["text"])
@@ -314,6 +402,7 @@ def test_int8_answers_what_its_own_golden_vectors_say(
 def test_an_unknown_precision_is_refused(exported: dict[Modality, Path]) -> None:
     assert reduced(exported["text"].read_bytes(), "fp32") == exported["text"].read_bytes()
     assert "fp32" in MEASURED
+    assert set(get_args(Precision)) <= set(MEASURED)
     with pytest.raises(ValueError, match="must be one of fp32, fp16"):
         reduced(exported["text"].read_bytes(), "int4")
 
@@ -327,7 +416,11 @@ def test_what_ships_can_be_trained_on(modality: Modality) -> None:
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_what_ships_and_what_is_exported_is_plain_enough_for_nodes(
-    exported: dict[Modality, Path], halved: dict[Modality, Path], modality: Modality
+    exported: dict[Modality, Path],
+    halved: dict[Modality, Path],
+    int8: Path,
+    modality: Modality,
 ) -> None:
-    for path in (shipped_model(modality), exported[modality], halved[modality]):
+    small = int8 / f"{modality}.onnx"
+    for path in (shipped_model(modality), exported[modality], halved[modality], small):
         screen(path.read_bytes())

@@ -1,6 +1,7 @@
 """`coeval adapt`: refine the encoders' last layer on one session's history, and ship them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
-from coeval.errors import BadConfig, CoevalError
-from coeval.samples import MODALITIES
+from coeval.errors import BadConfig, CoevalError, EncoderMismatch
+from coeval.samples import MODALITIES, Modality
 from coeval.topics import DEFAULT_PREFIX, Topics
 from coeval_aggregator.export_command import url_of
 from coeval_aggregator.store.config import DEFAULT_STORE
 from coeval_aggregator.store.opening import open_reader
-from coeval_edge.encoder import Encoder, shipped_model
+from coeval_edge.encoder import INT8, Encoder, shipped_model
 from coeval_edge.folders import make_folder
 from coeval_edge.ship import read_set, ship
 from coeval_training.adapt import Adaptation, adapt
@@ -66,6 +67,7 @@ def adapt_encoders(
     torch.set_num_threads(1)
     console = Console(stderr=True)
     paths = {m: shipped_model(m) if models is None else models / f"{m}.onnx" for m in MODALITIES}
+    refuse_int8(paths)
     if recording is not None:
         history = recorded_history(recording, paths)
     else:
@@ -97,6 +99,21 @@ def adapt_encoders(
         console.print(f"announced in session {session}; watch event/model/#", highlight=False)
     else:
         console.print(f"next: coeval ship {out} --session NAME", highlight=False)
+
+
+def refuse_int8(paths: Mapping[Modality, Path]) -> None:
+    """Refuse encoders whose last layer cannot be multiplied, before minutes are spent.
+
+    Raises:
+        EncoderMismatch: one is kept as int8, or cannot be used.
+    """
+    for modality, path in paths.items():
+        if Encoder.load(modality, path).precision == INT8:
+            raise EncoderMismatch(
+                f"encoder {path}: its weights are kept as int8; adapt the fp32 encoders that it "
+                "was made from (--from), then `coeval export-encoders --from runs/adapted "
+                "--precision int8`"
+            )
 
 
 def say_history(history: History, console: Console) -> None:

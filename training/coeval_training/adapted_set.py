@@ -13,7 +13,7 @@ from coeval.errors import EncoderMismatch
 from coeval.features import DIMS
 from coeval.hops import EMBEDDING_DIM
 from coeval.samples import FloatArray, Modality
-from coeval_edge.encoder import ADAPTED_BY, WINDOW_HOPS, Encoder
+from coeval_edge.encoder import ADAPTED_BY, PRECISION, REDUCED_FROM, WINDOW_HOPS, Encoder
 from coeval_edge.golden import golden_rows
 from coeval_training.adapt import Adaptation
 from coeval_training.export import LARGEST_DIFFERENCE, SET_DIGITS, LostParity
@@ -79,15 +79,13 @@ def changed(
         for name in (f"{HEAD}.weight", f"{HEAD}.bias"):
             multiply(parsed, name, matrix, where=modality)
     by = np.eye(EMBEDDING_DIM) if matrix is None else matrix
+    original = said.pop(REDUCED_FROM, None) or hashlib.sha256(model).hexdigest()
     known = Adapted.from_json(json.loads(said.get(ADAPTED_BY, "null")))
-    if known is None:
-        known = Adapted(from_sha256=hashlib.sha256(model).hexdigest(), matrix=by)
-    else:
-        known = known.then(by)
+    known = Adapted(from_sha256=original, matrix=by) if known is None else known.then(by)
     undo = {ADAPTED_BY: json.dumps(known.to_json(), sort_keys=True)}
     after = sealed(parsed, {**said, **told, **undo})
     if matrix is not None:
-        check_parity(model, after, modality, matrix, is_half="precision" in said)
+        check_parity(model, after, modality, matrix, is_half=PRECISION in said)
     return after
 
 

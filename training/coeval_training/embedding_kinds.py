@@ -63,7 +63,7 @@ def fit(
             found[modality] += [statistics(piece) for piece in pieces if piece.std() > 1e-6]
     return EmbeddingClassifier.fit(
         {modality: np.stack(each) for modality, each in found.items()},
-        encoders={modality: encoder.sha256 for modality, encoder in encoders.items()},
+        encoders={modality: encoder.original_sha256 for modality, encoder in encoders.items()},
     )
 
 

@@ -8,24 +8,24 @@ can begin from the file.
 import base64
 import hashlib
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from coeval.errors import CoevalError
+from coeval.errors import CoevalError, EncoderMismatch
 from coeval.features import feature_spec
 from coeval.samples import MODALITIES, Modality
-from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS
+from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder
 from coeval_edge.folders import make_folder
+from coeval_edge.golden import GoldenMissed, largest_difference
 from coeval_training.checkpoint import read_checkpoint
-from coeval_training.precision import Precision, reduced
-from coeval_training.seal import sealed
+from coeval_training.precision import AlreadyReduced, Precision, reduced
+from coeval_training.seal import running, sealed
 from coeval_training.train import Encoders
 
 LARGEST_DIFFERENCE = 1e-4
@@ -68,12 +68,12 @@ def export_all(
     Args:
         checkpoint: made by `coeval train`.
         folder: where the files go, `<modality>.onnx`.
-        precision: how the weights are kept; parity is checked at fp32.
+        precision: how the weights are kept; parity with PyTorch is checked at fp32.
 
     Raises:
         BadCheckpoint: the checkpoint is none, or of another network.
         BadConfig: the folder cannot be made or written.
-        LostParity: an exported network differs from the trained one.
+        LostParity: an exported network differs from the trained one, or as int8 from itself.
     """
     state = read_checkpoint(checkpoint)
     encoders = Encoders()
@@ -86,12 +86,56 @@ def export_all(
         "results": json.dumps(state["results"], sort_keys=True),
         "encoder_set": set_of(encoders.state_dict()),
     }
+    models: dict[Modality, bytes] = {}
+    with tempfile.TemporaryDirectory(prefix="coeval-export-") as name:
+        for modality in MODALITIES:
+            path = Path(name) / f"{modality}.onnx"
+            export_one(encoders.of[modality], modality, path, provenance)
+            models[modality] = path.read_bytes()
+    return write_reduced(models, folder, precision=precision)
+
+
+def reduce_all(source: Path, folder: Path, *, precision: Precision) -> dict[Modality, Path]:
+    """Write the encoders of a folder anew with their weights kept smaller: all of them, or none.
+
+    Args:
+        source: holds `<modality>.onnx` in fp32.
+        folder: where the files go.
+        precision: how the weights are kept.
+
+    Raises:
+        BadConfig: the folder cannot be made or written.
+        EncoderMismatch: a file cannot be used, or is kept smaller already.
+        LostParity: an int8 encoder answers too differently.
+    """
+    models: dict[Modality, bytes] = {}
+    for modality in MODALITIES:
+        path = source / f"{modality}.onnx"
+        Encoder.load(modality, path, provider="cpu")
+        models[modality] = path.read_bytes()
+    make_folder(folder, name="--out")
+    return write_reduced(models, folder, precision=precision)
+
+
+def write_reduced(
+    models: Mapping[Modality, bytes], folder: Path, *, precision: Precision
+) -> dict[Modality, Path]:
+    """Write encoders, their weights kept as asked for: all of them, or none.
+
+    Raises:
+        EncoderMismatch: a file is kept smaller already.
+        LostParity: an int8 encoder answers too differently.
+    """
     paths = {modality: folder / f"{modality}.onnx" for modality in MODALITIES}
     partials = {modality: path.with_suffix(".part") for modality, path in paths.items()}
     try:
         for modality, partial in partials.items():
-            export_one(encoders.of[modality], modality, partial, provenance)
-            partial.write_bytes(reduced(partial.read_bytes(), precision))
+            try:
+                partial.write_bytes(reduced(models[modality], precision))
+            except AlreadyReduced as exc:
+                raise EncoderMismatch(f"encoder {modality}: {exc}") from exc
+            except GoldenMissed as exc:
+                raise LostParity(f"encoder {modality}: {exc}; nothing was exported") from exc
         for modality, partial in partials.items():
             partial.rename(paths[modality])
     finally:
@@ -131,13 +175,12 @@ def export_one(
         **provenance,
     }
     path.write_bytes(sealed(onnx.load(str(path)), told))
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     more = torch.randn((3, WINDOW_HOPS, spec.dim), generator=torch.Generator().manual_seed(1))
-    (answered,) = session.run(None, {"rows": more.numpy()})
+    answered = running(onnx.load(str(path)))(more.numpy())
     with torch.no_grad():
         expected = shipped(more).numpy()
     assert answered.shape[1] == NEW_HOPS
-    difference = float(np.abs(answered - expected).max() / np.abs(expected).max())
+    difference = largest_difference(answered, expected)
     if not difference <= LARGEST_DIFFERENCE:
         raise LostParity(
             f"encoder {modality}: exported network differs by {difference:.1e} of the largest "

@@ -55,8 +55,8 @@ class Embedder:
 
     @property
     def sha256(self) -> dict[Modality, str]:
-        """Hash of each encoder's file."""
-        return {modality: encoder.sha256 for modality, encoder in self._encoders.items()}
+        """Hash of each encoder's file, as trained."""
+        return {modality: encoder.original_sha256 for modality, encoder in self._encoders.items()}
 
     def __call__(self, stream: FusionRows, *, num_hops: int) -> EmbeddedStream:
         """Embeddings of a stream on its scene's hops."""

@@ -6,8 +6,10 @@ from pathlib import Path
 from coeval_training.checkpoint import read_checkpoint
 from coeval_training.data import FIRST_HELD_OUT_SEED, FIRST_WATCHED_SEED
 from coeval_training.material import TRAINED_ON
+from coeval_training.precision import Precision
 from coeval_training.train import BOUNDS_MS
 
+NAME = "MODEL_CARD.md"
 MADE = "Made by `make models` from\n`training/`, licence Apache-2.0."
 FINE_TUNED = "Made by\n`coeval train --recordings`, which began from {began_from}."
 
@@ -58,7 +60,24 @@ def recordings_line(names: list[str], share: float, licences: Mapping[str, str])
     return f"Real recordings ({share:g} of the scenes of a batch, on average):{listed}"
 
 
-def write_model_card(checkpoint: Path, folder: Path) -> Path:
+KEPT_AS = """
+## Precision
+
+Weights are kept as {precision} (docs/decisions/0021 and 0052); what is said above was measured with
+fp32.
+"""
+
+
+def copy_model_card(source: Path, folder: Path, *, precision: Precision) -> Path | None:
+    """The card of encoders whose weights are kept smaller; None: those have none."""
+    before, after = source / NAME, folder / NAME
+    if not before.is_file():
+        return None
+    after.write_text(before.read_text() + KEPT_AS.format(precision=precision))
+    return after
+
+
+def write_model_card(checkpoint: Path, folder: Path, *, precision: Precision = "fp32") -> Path:
     """Write `MODEL_CARD.md` into the folder of the ONNX files.
 
     Raises:
@@ -91,6 +110,6 @@ def write_model_card(checkpoint: Path, folder: Path) -> Path:
         held_out=grouped(FIRST_HELD_OUT_SEED),
         results="\n".join(rows),
     )
-    path = folder / "MODEL_CARD.md"
-    path.write_text(card)
+    path = folder / NAME
+    path.write_text(card if precision == "fp32" else card + KEPT_AS.format(precision=precision))
     return path

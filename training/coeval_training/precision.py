@@ -1,10 +1,12 @@
-"""Smaller numbers for an encoder's weights: fp16 (fewer bytes) and int8 (measured, not offered).
+"""Smaller numbers for an encoder's weights: fp16 (fewer bytes) and int8 (fewer still, and faster).
 
 fp16 is how weights are *kept*: onnxruntime widens them as it opens the file and computes in fp32,
-so that neither time nor arithmetic changes. int8 computes in int8; what it costs is in
-docs/decisions/0021-fp16-keeps-int8-costs.md.
+so that neither time nor arithmetic changes (docs/decisions/0021). int8 multiplies in int8, scaled
+as numbers come (docs/decisions/0052); with scales fixed by calibration it is measured only.
 """
 
+import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,40 +17,54 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from coeval.samples import FloatArray
+from coeval_edge.encoder import FP16, FP32, INT8, PRECISION, REDUCED_FROM
 from coeval_training.seal import sealed
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 """What `coeval export-encoders` offers."""
-MEASURED = ("fp32", "fp16", "int8 dynamic", "int8 static")
+MEASURED = (FP32, FP16, INT8, "int8 static")
 """What `coeval bench encoders` measures."""
 
 LEAST_VALUES = 256
 """Smaller weights stay as they are: they weigh nothing."""
 KEPT = ".f16"
+EXACT = ("/encoder/stem/", "/encoder/head/")
+"""Layers that int8 leaves as they are: a sixteenth of the bytes, half of the error (0052)."""
+
+
+class AlreadyReduced(Exception):
+    """Why a file cannot be made smaller, in words that follow "encoder X: "."""
 
 
 def reduced(model: bytes, how: str, *, calibration: Sequence[FloatArray] = ()) -> bytes:
-    """An encoder's file with other numbers in it, and golden vectors of its own.
+    """An encoder's file with other numbers in it.
 
     Args:
         model: the fp32 file.
         how: one of MEASURED.
         calibration: for `int8 static`: windows of real rows, shape (B, window, F) each.
+
+    Raises:
+        AlreadyReduced: the file's weights were made smaller before.
+        GoldenMissed: int8 rounds too much.
     """
+    if how not in MEASURED:
+        raise ValueError(f"precision must be one of {', '.join(MEASURED)}, got {how!r}")
     parsed = onnx.load_from_string(model)
     told = {entry.key: entry.value for entry in parsed.metadata_props}
-    match how:
-        case "fp32":
-            return model
-        case "fp16":
-            smaller = with_half_weights(parsed)
-        case "int8 dynamic":
-            smaller = quantised(parsed, calibration=None)
-        case "int8 static":
-            smaller = quantised(parsed, calibration=calibration)
-        case _:
-            raise ValueError(f"precision must be one of {', '.join(MEASURED)}, got {how!r}")
-    return sealed(smaller, told | {"precision": how})
+    if how == FP32:
+        return model
+    if PRECISION in told:
+        raise AlreadyReduced(
+            f"its weights are kept as {told[PRECISION]} already; begin from the fp32 encoders"
+        )
+    told |= {PRECISION: how.split()[0], REDUCED_FROM: hashlib.sha256(model).hexdigest()}
+    if how == FP16:
+        return sealed(with_half_weights(parsed), told)
+    del told["decoder"]  # only training needs it, which begins from better weights
+    if how == INT8:
+        return sealed(quantised(parsed, calibration=None), told, exact=parsed)
+    return sealed(quantised(parsed, calibration=calibration), told)
 
 
 def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -72,6 +88,15 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return halved
 
 
+def kept_exact(model: onnx.ModelProto) -> list[str]:
+    """The products that stay fp32 beside int8 ones, by name: those of the first and last layer."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul" and node.name.startswith(EXACT)
+    ]
+
+
 class Windows:
     """Calibration data as onnxruntime's quantiser asks for it."""
 
@@ -86,11 +111,19 @@ class Windows:
 def quantised(
     model: onnx.ModelProto, *, calibration: Sequence[FloatArray] | None
 ) -> onnx.ModelProto:
-    """An int8 network; activations are scaled by calibration, or without it as they come."""
+    """An int8 network; activations are scaled by calibration, or without it as they come.
+
+    Weights have 7 bits: two products of a weight and an activation (8 bits) then fit into 16 bits,
+    which some processors add them up in, and every processor comes to the same sums.
+    """
     import onnxruntime
     from onnxruntime import quantization  # slow to import, and seldom wanted
 
-    how: dict[str, Any] = {"per_channel": True, "weight_type": quantization.QuantType.QInt8}
+    how: dict[str, Any] = {
+        "per_channel": True,
+        "weight_type": quantization.QuantType.QInt8,
+        "reduce_range": True,
+    }
     with tempfile.TemporaryDirectory(prefix="coeval-int8-") as folder:
         before, after = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         # The quantiser takes only weights that stand in the graph as they are multiplied: the file
@@ -101,8 +134,14 @@ def quantised(
         onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        if calibration is None:
-            quantization.quantize_dynamic(before, after, **how)
-        else:
-            quantization.quantize_static(before, after, Windows(calibration), **how)
+        quiet = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # it asks for a step that was just taken
+        try:
+            if calibration is None:
+                kept = kept_exact(onnx.load(str(before)))
+                quantization.quantize_dynamic(before, after, nodes_to_exclude=kept, **how)
+            else:
+                quantization.quantize_static(before, after, Windows(calibration), **how)
+        finally:
+            logging.disable(quiet)
         return onnx.load(str(after))

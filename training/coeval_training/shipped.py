@@ -14,7 +14,7 @@ from torch import Tensor
 from coeval.errors import EncoderMismatch
 from coeval.features import DIMS
 from coeval.samples import MODALITIES, Modality
-from coeval_edge.encoder import WINDOW_HOPS, shipped_model
+from coeval_edge.encoder import INT8, WINDOW_HOPS, shipped_model
 from coeval_edge.encoder import Encoder as NodeEncoder
 from coeval_edge.golden import golden_rows
 from coeval_training.export import Shipped
@@ -40,7 +40,11 @@ def read_encoders(folder: Path | None = None) -> Encoders:
     encoders = Encoders().eval()
     for modality in MODALITIES:
         path = shipped_model(modality) if folder is None else folder / f"{modality}.onnx"
-        NodeEncoder.load(modality, path)
+        if NodeEncoder.load(modality, path).precision == INT8:
+            raise EncoderMismatch(
+                f"encoder {path}: its weights are kept as int8, too coarse to begin from; begin "
+                "from the fp32 encoders that it was made from"
+            )
         weights = read_weights(path)
         try:
             encoders.of[modality].load_state_dict(weights)

@@ -66,7 +66,7 @@ class EmbeddingClassifier:
     radii: Array
     """Distance within which nearly all windows of each modality lie, shape (5,)."""
     encoders: tuple[str, ...]
-    """SHA-256 of the encoders that made the windows, as MODALITIES."""
+    """SHA-256 of the encoders that made the windows, as trained, in the order of MODALITIES."""
 
     @classmethod
     def fit(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from coeval.errors import BadConfig
 from coeval.evidence_wire import EdgeSample
@@ -30,10 +30,6 @@ from coeval_edge.sources.hte_clock import WAKE_BIAS_NS, HteClock
 
 if TYPE_CHECKING:
     import gpiod
-
-EventClock = Literal["monotonic", "realtime", "hte"]
-"""What stamps the edges: the kernel's steered clock, the system's time of day, or a Jetson's
-hardware timestamp engine."""
 
 KERNEL_CLOCKS: dict[str, KernelClock] = {
     "monotonic": KernelClock.MONOTONIC,

@@ -16,7 +16,6 @@ from coeval.samples import IntArray
 from coeval_edge.sources.errors import SourceUnfit
 
 TYPE = re.compile(r"(be|le):([su])(\d+)/(8|16|32|64)(?:X(\d+))?(?:>>(\d+))?")
-TIMESTAMP = "in_timestamp"
 UNITS = {
     "accel": "m/s^2",
     "anglvel": "rad/s",

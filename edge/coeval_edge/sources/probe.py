@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 G_MPS2, RAD_PER_DEG = 9.80665, math.pi / 180.0
 ACCEL_PER_G, GYRO_PER_DPS = 8192.0, 65.5
 """Of ±4 g and ±500 °/s, which the firmware sets."""
-MPU_6050, ICM_20948 = 0x68, 0xEA
+MPU_6050 = 0x68
+"""What it answers to `who are you`; an ICM-20948 says 0xEA."""
 FILTER_S, FILTER_SIGMA_S = 0.0049, 0.0005
 """Delay of the sensor's low-pass filter as the firmware sets it: 4.8 ms (gyroscope), 4.9 ms
 (accelerometer) in the MPU-6050's register map, DLPF_CFG 3; others are alike, not stated, hence the

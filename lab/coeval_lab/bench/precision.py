@@ -18,7 +18,7 @@ from coeval.hops import HOP_NS, Hops
 from coeval.samples import MODALITIES, FloatArray, Modality
 from coeval.time import NodeNs
 from coeval.tracks import StreamTrack
-from coeval_edge.encoder import WINDOW_HOPS, Encoder, shipped_model
+from coeval_edge.encoder import FP32, INT8, WINDOW_HOPS, Encoder, shipped_model
 from coeval_edge.golden import golden_rows
 from coeval_lab.bench.metrics import percent, rounded
 from coeval_training.data import SLOTS, StreamRows, scene_rows
@@ -38,6 +38,8 @@ LATEST_START_HOPS = 200
 LEFT_OUT = "stills"
 """A scene of a minute is too short for them."""
 LIMITS_MS = (20, 40, 100, 300)
+MIXED = "fp32 beside int8"
+"""Every other stream of a scene by an int8 encoder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +85,29 @@ def precision_rows(*, is_quick: bool, seed: int) -> Iterator[Row]:
             "us_a_window": rounded(shortest_us(encoders[how][modality], windows[0], num_timed)),
             "rms_error": rounded(rms_error(encoders[how][modality], exact, windows)),
         }
-    answers: dict[str, list[Answer]] = {how: [] for how in MEASURED}
+    answers: dict[str, list[Answer]] = {how: [] for how in (*MEASURED, MIXED)}
     num_scenes = NUM_SCENES_QUICK if is_quick else NUM_SCENES
     for scene_seed in range(FIRST_SEED, FIRST_SEED + num_scenes):
         streams = scene_rows(generate_scene(scene_seed, duration_s=SCENE_S), scene_seed)
-        for how in MEASURED:
+        for how, found in answers.items():
             rng = np.random.default_rng([seed, scene_seed])
-            answers[how] += scene_answers(streams, encoders[how], rng)
-    for how in MEASURED:
+            by_slot = {
+                slot: encoders[how_of(how, k + scene_seed)][SLOTS[slot]]
+                for k, slot in enumerate(streams)
+            }
+            found += scene_answers(streams, by_slot, rng)
+    for how in answers:
         source = f"{num_scenes} tuning scenes, {SCENE_S:.0f} s, embeddings alone"
         yield accuracy_row(answers[how], answers["fp32"]) | {
             "pair": "precision: all pairs but stills",
             "method": how,
             "source": source,
         }
+
+
+def how_of(how: str, turn: int) -> str:
+    """The precision of one stream; of MIXED they take turns."""
+    return how if how != MIXED else (FP32, INT8)[turn % 2]
 
 
 def calibration_windows() -> dict[Modality, list[FloatArray]]:
@@ -131,17 +142,23 @@ def rms_error(encoder: Encoder, exact: Encoder, windows: Sequence[FloatArray]) -
 
 def scene_answers(
     streams: Mapping[str, StreamRows],
-    encoders: Mapping[Modality, Encoder],
+    encoders: Mapping[str, Encoder],
     rng: np.random.Generator,
 ) -> list[Answer]:
-    """Every pair of a scene's streams, each on a clock that is wrong by a random offset."""
+    """Every pair of a scene's streams, each on a clock that is wrong by a random offset.
+
+    Args:
+        streams: rows by slot.
+        encoders: by slot.
+        rng: draws the clocks.
+    """
     tracks: dict[str, StreamTrack] = {}
     starts_ns: dict[str, float] = {}
     for slot, stream in streams.items():
         first_hop = int(rng.integers(0, LATEST_START_HOPS))
         if slot == LEFT_OUT:
             continue
-        rows = encoders[SLOTS[slot]].encode(stream.rows)
+        rows = encoders[slot].encode(stream.rows)
         hops = Hops(t0_node_ns=NodeNs(first_hop * HOP_NS), rows=rows)
         tracks[slot] = StreamTrack(node=slot, stream=slot, modality=SLOTS[slot], embeddings=[hops])
         starts_ns[slot] = (first_hop - stream.start_hops) * HOP_NS

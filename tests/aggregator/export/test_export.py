@@ -189,6 +189,16 @@ def test_a_wrong_question_is_answered_by_name(url: str, more: list[str], said: s
         run(["export", *more, *store, "--out", "never"])
 
 
+def test_folders_on_the_way_are_made_or_named(url: str, tmp_path: Path) -> None:
+    arguments = ["export", "s", "--store", url, "--out"]
+    with pytest.raises(SystemExit) as ended:
+        run([*arguments, str(tmp_path / "new" / "a.mcap")])
+    assert ended.value.code in (None, 0)
+    (tmp_path / "file").touch()
+    with pytest.raises(BadConfig, match="file cannot be made: File exists; choose another place"):
+        run([*arguments, str(tmp_path / "file" / "a.mcap")])
+
+
 def test_json_goes_to_the_standard_output_where_asked(url: str) -> None:
     command = [sys.executable, "-m", "coeval", "export", "s", "--format", "json"]
     code = "import sys; from coeval.cli import main; sys.argv[0] = 'coeval'; main()"
