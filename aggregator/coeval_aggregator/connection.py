@@ -50,8 +50,8 @@ class Event(NamedTuple):
     """`message`: what to acknowledge when it is dealt with; None: the sender does not wait."""
     reason: str = ""
     """`lost`, `refused`, `failed`: why."""
-    connection: int = 0
-    """`known`: number of the present connection."""
+    again: range = range(0)
+    """`known`: the connections whose messages come again."""
 
 
 class Connection:
@@ -76,6 +76,8 @@ class Connection:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._address, self._prefix, self._session, self._will = address, prefix, session, will
         self._receipts = Receipts()
+        self._first_known = 0
+        """The connection on which the broker began to keep what we do not acknowledge."""
         self._acknowledging = threading.Lock()
         """Held while acknowledgements are put in order and queued, and while a connection ends."""
         self._client = self._make_client()
@@ -148,6 +150,8 @@ class Connection:
                 return
             if flags.session_present:
                 self._forget_what_comes_again()
+            else:
+                self._first_known = self._receipts.connection
             client.subscribe(wanted)
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: Any, _p: Any) -> None:
@@ -224,15 +228,18 @@ class Connection:
     def _forget_what_comes_again(self) -> None:
         """Drop what waits and was not acknowledged: the broker, which knows us, sends it anew.
 
+        What came before the broker last forgot us it does not send again: that stays.
+
         Kept, it would be dealt with twice. `known` lets others do the same, before any of it comes.
         """
+        again = range(self._first_known, self._receipts.connection)
         others: list[Event] = []
         try:
             while True:
                 event = self.events.get_nowait()
-                if event.ack is None:
+                if event.ack is None or event.ack.connection not in again:
                     others.append(event)
         except queue.Empty:
             for event in others:
                 self.events.put(event)
-        self.events.put(Event(kind="known", connection=self._receipts.connection))
+        self.events.put(Event(kind="known", again=again))

@@ -138,7 +138,7 @@ class Aggregator:
         """Why the aggregator is degraded, one line each."""
         store = None if self.store is None else self.store.state.problem
         receiving = self._receiving.problem(now_s=time.monotonic())
-        told = None if store is None else f"store: {store}", receiving
+        told = None if store is None else f"store: {store.removeprefix('store ')}", receiving
         return [each for each in told if each is not None]
 
     def _loop(self, stop: threading.Event, estimating: Estimating) -> None:
@@ -251,7 +251,7 @@ class Aggregator:
             self._say_online()
         elif event.kind == "known":
             if self.store is not None:
-                self.store.forget(before=event.connection)
+                self.store.forget(event.again)
         elif event.kind == "failed":
             self.is_connected = False
             self._receiving.note(event.reason, now_s=time.monotonic())
@@ -364,22 +364,7 @@ class Aggregator:
             "software": __version__,
             "joined": f"{self._boot}-{self._num_joined}",
             "degraded": self.problems(),
-            "store": None if self.store is None else self._store_facts(self.store),
-        }
-
-    @staticmethod
-    def _store_facts(store: StoreWriter) -> dict[str, object]:
-        state = store.state
-        since_s = state.since_s
-        return {
-            "problem": state.problem,
-            "for_s": None if since_s is None else round(time.monotonic() - since_s, 1),
-            "waiting": state.num_waiting,
-            "held_back": state.num_held_back,
-            "blocks": state.num_blocks,
-            "known": state.num_known,
-            "refused": state.num_refused,
-            "lost": state.num_lost,
+            "store": None if self.store is None else self.store.state.facts(now_s=time.monotonic()),
         }
 
     def _publish(self, message: Outgoing) -> None:

@@ -7,7 +7,7 @@ best line through them. Sign: lag = second − first; positive: the second clock
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,36 +150,17 @@ def compare_nodes(
     """Scores of all stream pairs of two nodes, on one lag grid; None where nothing can be said."""
     if not first or not second:
         return None
-    (start_a, end_a), (start_b, end_b) = node_span(first), node_span(second)
-    reach = round(max_offset_s * NS_PER_S)
-    overlaps = start_b - reach < end_a and start_a - reach < end_b
-    nominal = 0 if overlaps else start_b - start_a
-    lowest_hop = (nominal - reach) // HOP_NS
-    highest_hop = (nominal + reach) // HOP_NS
-    grid = LagGrid(
-        lowest_ns=lowest_hop * HOP_NS,
-        step_ns=LAG_STEP_NS,
-        num_lags=STEPS_PER_HOP * (highest_hop - lowest_hop) + 1,
-    )
+    (start_a, end_a), (start_b, end_b) = spans = node_span(first), node_span(second)
+    grid = lags_between(*spans, reach_ns=round(max_offset_s * NS_PER_S))
     window_hops = max(SHORTEST_WINDOW_HOPS, -(-((end_a - start_a) // HOP_NS) // MOST_WINDOWS))
-    usable = overlapping(
-        grid, (start_a, end_a), (start_b, end_b), least_ns=LEAST_OVERLAP_S * NS_PER_S
-    )
+    usable = overlapping(grid, *spans)
     surfaces: list[Surface] = []
     raw_surfaces: list[Surface] = []
     unproven: list[Surface] = []
     compared: list[str] = []
     for a, b in itertools.product(first, second):
-        scores = window_scores(
-            dense[id(a)],
-            dense[id(b)],
-            window_hops=window_hops,
-            lowest_lag=lowest_hop,
-            highest_lag=highest_hop,
-        )
-        mids = (dense[id(a)].first_hop + (np.arange(len(scores)) + 0.5) * window_hops) * HOP_NS
-        surface = tempered(
-            Surface(mids_ns=mids, length_ns=window_hops * HOP_NS, scores=scores * usable)
+        surface = embedding_surface(
+            dense[id(a)], dense[id(b)], grid, usable, window_hops=window_hops
         )
         if is_sound_and_ceaseless(a, b) or is_sound_and_ceaseless(b, a):
             unproven += [] if surface is None else [surface]
@@ -188,17 +169,11 @@ def compare_nodes(
         if surface is not None:
             # Embeddings of stills say little against other streams: no more than chance lets them.
             share = 1.0 if seen is None else believed_share(surface.scores.sum(axis=0), grid)
-            surfaces.append(replace(surface, scores=surface.scores * np.float32(share)))
+            surfaces.append(surface.weighted(np.float32(share)))
             compared.append(f"{a.stream}-{b.stream}")
-        if a.signals is not None and b.signals is not None:
-            raw = signal_surface(a.signals, b.signals, grid=grid)
+        for raw in (signal_scores(a, b, grid), seen, instant_scores(a, b, grid)):
             if raw is not None:
-                raw_surfaces.append(replace(raw, scores=raw.scores * usable))
-                compared.append(f"{a.stream}~{b.stream}")
-        triggered = instant_scores(a, b, grid)
-        for raw in (seen, triggered):
-            if raw is not None:
-                raw_surfaces.append(replace(raw, scores=raw.scores * usable))
+                raw_surfaces.append(raw.weighted(usable))
                 compared.append(f"{a.stream}~{b.stream}")
     is_unproven = not surfaces and not raw_surfaces
     if is_unproven:
@@ -265,6 +240,56 @@ def latency_of(track: StreamTrack) -> float:
     return math.hypot(LATENCY_NS, meter_ns, SAMPLING_LATENCY[track.modality] * interval_ns)
 
 
+def lags_between(first: tuple[int, int], second: tuple[int, int], *, reach_ns: int) -> LagGrid:
+    """The lags at which two nodes are compared.
+
+    Args:
+        first: begin and end of the first node's material on its clock.
+        second: those of the second node's on its own.
+        reach_ns: how far on both sides of equal stamps; of equal starts, where stamps are too far
+            apart to meet within that.
+    """
+    do_meet = second[0] - reach_ns < first[1] and first[0] - reach_ns < second[1]
+    nominal_ns = 0 if do_meet else second[0] - first[0]
+    lowest_hop = (nominal_ns - reach_ns) // HOP_NS
+    highest_hop = (nominal_ns + reach_ns) // HOP_NS
+    return LagGrid(
+        lowest_ns=lowest_hop * HOP_NS,
+        step_ns=LAG_STEP_NS,
+        num_lags=STEPS_PER_HOP * (highest_hop - lowest_hop) + 1,
+    )
+
+
+def embedding_surface(
+    a: DenseStream,
+    b: DenseStream,
+    grid: LagGrid,
+    usable: NDArray[np.float32],
+    *,
+    window_hops: int,
+) -> Surface | None:
+    """Scores of two streams' embeddings, window by window; None where they say nothing."""
+    lowest_hop = grid.lowest_ns // HOP_NS
+    scores = window_scores(
+        a,
+        b,
+        window_hops=window_hops,
+        lowest_lag=lowest_hop,
+        highest_lag=lowest_hop + (grid.num_lags - 1) // STEPS_PER_HOP,
+    )
+    mids_ns = (a.first_hop + (np.arange(len(scores)) + 0.5) * window_hops) * HOP_NS
+    return tempered(
+        Surface(mids_ns=mids_ns, length_ns=window_hops * HOP_NS, scores=scores * usable)
+    )
+
+
+def signal_scores(a: StreamTrack, b: StreamTrack, grid: LagGrid) -> Surface | None:
+    """Scores of raw signals; None where either has none."""
+    if a.signals is None or b.signals is None:
+        return None
+    return signal_surface(a.signals, b.signals, grid=grid)
+
+
 def still_scores(a: StreamTrack, b: StreamTrack, grid: LagGrid) -> Surface | None:
     """Scores of stills against what the other stream shows; None where neither is of stills."""
     stills, other = (a.stills, b) if a.stills is not None else (b.stills, a)
@@ -308,7 +333,7 @@ def sound_surfaces(
         for a, b in itertools.product(first, second)
         if a.waveform and b.waveform
     ]
-    return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
+    return [surface.weighted(usable) for surface in found if surface]
 
 
 def speech_surfaces(
@@ -324,7 +349,7 @@ def speech_surfaces(
             found.append(speech_surface(a.speech, b.spans, grid=grid, is_text_first=False))
         if a.spans is not None and b.speech is not None:
             found.append(speech_surface(b.speech, a.spans, grid=grid, is_text_first=True))
-    return [replace(surface, scores=surface.scores * usable) for surface in found if surface]
+    return [surface.weighted(usable) for surface in found if surface]
 
 
 def is_sound_and_ceaseless(sound: StreamTrack, text: StreamTrack) -> bool:
@@ -335,19 +360,18 @@ def is_sound_and_ceaseless(sound: StreamTrack, text: StreamTrack) -> bool:
 def usable_lags(work: PairWork) -> NDArray[np.float32]:
     """1 at the lags of a pair that leave enough common material, else 0, shape (L,)."""
     first, second = (work.start_ns, work.stop_ns), work.second_span_ns
-    return overlapping(work.grid, first, second, least_ns=LEAST_OVERLAP_S * NS_PER_S)
+    return overlapping(work.grid, first, second)
 
 
 def overlapping(
-    grid: LagGrid, first: tuple[float, float], second: tuple[float, float], *, least_ns: float
+    grid: LagGrid, first: tuple[float, float], second: tuple[float, float]
 ) -> NDArray[np.float32]:
     """1 at lags that leave enough common material, else 0, shape (L,)."""
     lags = grid.lowest_ns + np.arange(grid.num_lags) * grid.step_ns
     common = np.minimum(first[1], second[1] - lags) - np.maximum(first[0], second[0] - lags)
     shorter = min(first[1] - first[0], second[1] - second[0])
-    usable: NDArray[np.float32] = (common >= max(least_ns, LEAST_OVERLAP * shorter)).astype(
-        np.float32
-    )
+    least_ns = max(LEAST_OVERLAP_S * NS_PER_S, LEAST_OVERLAP * shorter)
+    usable: NDArray[np.float32] = (common >= least_ns).astype(np.float32)
     return usable
 
 
@@ -363,4 +387,4 @@ def tempered(surface: Surface) -> Surface | None:
         return None
     z = float(total.max()) / spread
     scale = min(1.0, z / spread)
-    return replace(surface, scores=surface.scores * np.float32(scale))
+    return surface.weighted(np.float32(scale))

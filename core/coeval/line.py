@@ -7,7 +7,7 @@ first one's; positive: the second is fast.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class Surface:
     """Length of a window."""
     scores: NDArray[np.float32]
     """Nats, shape (W, L); 0 where the two streams say nothing."""
+
+    def weighted(self, weight: NDArray[np.float32] | np.float32) -> "Surface":
+        """The same with its scores counting for more or less: by lag, shape (L,), or all alike."""
+        return replace(self, scores=self.scores * weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,7 +220,7 @@ def step_surfaces(work: PairWork, by_segment: Mapping[str, Sequence[StreamTrack]
             if a.signals is not None and b.signals is not None:
                 raw = signal_surface(a.signals, b.signals, grid=work.grid, block_s=FINE_BLOCK_S)
                 if raw is not None:
-                    surfaces.append(replace(raw, scores=raw.scores * usable))
+                    surfaces.append(raw.weighted(usable))
     return surfaces
 
 

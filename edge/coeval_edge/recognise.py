@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from coeval.errors import BadRecording
 from coeval.recognition import Recognition, recognise_lines
+from coeval_edge.unreadable import why_unreadable
 
 READ_BYTES = 1 << 20
 """Of a file's text so much is looked at."""
@@ -60,7 +61,7 @@ def recognise_file(path: Path) -> list[Recognition]:
             data = file.read(READ_BYTES)
             is_whole = not file.read(1)
     except OSError as exc:
-        raise BadRecording(f"{path}: cannot be read: {exc.strerror}") from exc
+        raise BadRecording(f"{path}: cannot be read: {why_unreadable(path, exc)}") from exc
     return recognise_bytes(data, path=path, is_whole=is_whole)
 
 

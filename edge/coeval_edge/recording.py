@@ -116,7 +116,7 @@ def check_file(root: Path, file: str, *, where: str) -> None:
     except OSError as exc:
         raise BadRecording(f"{where}: file {file!r}: {exc.strerror}") from exc
     if not found:
-        raise BadRecording(f"{where}: no file {file!r} in {root}")
+        raise BadRecording(f"{where}: no file {file!r} in {root}; put it there, or leave it out")
 
 
 def stream_table(recording: Recording, stream: StreamSpec) -> Table:

@@ -172,7 +172,9 @@ def _connected(address: BrokerAddress) -> "Iterator[tuple[mqtt.Client, queue.Que
     try:
         client.connect(address.host, address.port)
     except (OSError, ValueError) as exc:
-        raise CoevalError(f"broker {address}: cannot be reached: {exc}") from exc
+        raise CoevalError(
+            f"broker {address}: cannot be reached: {exc}; is it running? --broker names another"
+        ) from exc
     client.loop_start()
     try:
         try:
@@ -180,7 +182,10 @@ def _connected(address: BrokerAddress) -> "Iterator[tuple[mqtt.Client, queue.Que
         except queue.Empty:
             why = "no answer"
         if why:
-            raise CoevalError(f"broker {address}: does not let us in: {why}")
+            raise CoevalError(
+                f"broker {address}: does not let us in: {why}; the user is part of --broker, its "
+                f"password in {PASSWORD_VARIABLE}"
+            )
         yield client, received
     finally:
         client.disconnect()

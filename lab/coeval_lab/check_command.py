@@ -14,6 +14,7 @@ from coeval_edge.describe import summarise
 from coeval_edge.encoder import Encoder
 from coeval_edge.evidence_tables import read_time_samples
 from coeval_edge.recording import MANIFEST_FILE, open_recording
+from coeval_edge.unreadable import why_unreadable
 
 
 def check_toml(path: Path) -> str:
@@ -25,7 +26,7 @@ def check_toml(path: Path) -> str:
     try:
         tables = parse_toml(path.read_text(encoding="utf-8"), where=str(path))
     except (OSError, UnicodeDecodeError) as exc:
-        raise BadConfig(f"{path}: cannot be read: {exc}") from exc
+        raise BadConfig(f"{path}: cannot be read: {why_unreadable(path, exc)}") from exc
     if "aggregator" in tables:
         return f"aggregator of session {load_aggregator_config(path).session!r}"
     if "node" in tables:

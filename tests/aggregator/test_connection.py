@@ -119,6 +119,24 @@ def test_copies_that_come_again_while_the_database_is_away_are_stored_once(
     assert (store.state.num_blocks, store.state.num_known) == (2, 0)
 
 
+def test_what_the_broker_has_forgotten_is_not_let_go(scripted: ScriptedBroker) -> None:
+    connection = scripted.connection()
+    for k, payload in enumerate((b"a", b"b")):
+        link = scripted.accept()
+        link.welcome(session_present=False)
+        link.deliver({1: payload})
+        wait_until(lambda num=2 + 3 * k: connection.events.qsize() == num, "a message")
+        link.close()
+    scripted.accept().welcome(session_present=True)
+    wait_until(lambda: connection.events.qsize() == 7, "the third subscription")
+    events = [connection.events.get() for _ in range(7)]
+    assert [event.payload for event in events if event.kind == "message"] == [b"a"]
+    (known,) = [event for event in events if event.kind == "known"]
+    first = next(event.ack for event in events if event.ack)
+    assert first.connection not in known.again
+    connection.stop(None)
+
+
 def wire_block(seq: int) -> bytes:
     """A block as a node sends it."""
     return encode_block(

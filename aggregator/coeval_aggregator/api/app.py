@@ -6,6 +6,7 @@ and for all in the header `Link`) is where they go on.
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -91,7 +92,7 @@ def make_app(
             "status": "degraded" if now.all_problems() else "ok",
             "problems": now.all_problems(),
             "software": __version__,
-            "store": now.store,
+            "store": None if now.store is None else now.store.facts(now_s=time.monotonic()),
         }
         return json_response(told, status=503 if now.all_problems() else 200)
 

@@ -31,13 +31,17 @@ def refuse_unknown(request: HTTPConnection) -> None:
     """See that every parameter of a request is one of its route: a slip would be read as a default.
 
     Raises:
-        Problem: one is not.
+        Problem: one is not, or is given twice.
     """
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or not route.path.startswith("/v1/"):
         return
     known = sorted(field.alias for field in route.dependant.query_params)
     for name in request.query_params:
+        if len(request.query_params.getlist(name)) > 1:
+            raise Problem(
+                400, f"{name:.100}: given more than once; once is enough", field=name[:100]
+            )
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else ""

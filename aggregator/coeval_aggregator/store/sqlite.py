@@ -99,7 +99,9 @@ class SqliteDatabase:
         except sqlite3.OperationalError as exc:
             if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR:
                 raise
-            raise StoreUnavailable(f"store {self.name}: {exc}") from exc
+            is_full = exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+            advice = "; free space, and it goes on by itself" if is_full else ""
+            raise StoreUnavailable(f"store {self.name}: {exc}{advice}") from exc
         except sqlite3.DatabaseError as exc:
             if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 raise

@@ -57,6 +57,23 @@ class StoreState:
     num_lost: int
     """Clocks, ticks and events dropped because too many waited."""
 
+    def facts(self, *, now_s: float) -> dict[str, object]:
+        """The same as it is told, by MQTT and HTTP alike.
+
+        Args:
+            now_s: the monotonic clock, which means nothing to others.
+        """
+        return {
+            "problem": self.problem,
+            "for_s": None if self.since_s is None else round(now_s - self.since_s, 1),
+            "waiting": self.num_waiting,
+            "held_back": self.num_held_back,
+            "blocks": self.num_blocks,
+            "known": self.num_known,
+            "refused": self.num_refused,
+            "lost": self.num_lost,
+        }
+
 
 class StoreWriter:
     """Writes what sessions leave, and acknowledges it."""
@@ -83,8 +100,8 @@ class StoreWriter:
         self._in_hand = 0
         self._num_asked = self._num_answered = 0
         """Messages taken, and those that were dealt with; a thread each counts."""
-        self._oldest_connection = 0
-        """What came on earlier ones, and was not acknowledged, comes again."""
+        self._again = range(0)
+        """Connections whose messages, where they were not acknowledged, come again."""
         self._problem: str | None = None
         self._since_s: float | None = None
         self._asking_since_s: float | None = None
@@ -125,17 +142,20 @@ class StoreWriter:
         self._waiting.put(kept)
         return True
 
-    def forget(self, *, before: int) -> None:
-        """Let go what waits of earlier connections than one: the broker delivers it again on that.
+    def forget(self, again: range) -> None:
+        """Let go what waits of earlier connections: the broker delivers it again.
 
-        To be called by the thread that puts.
+        To be called by the thread that puts, before any of it comes.
+
+        Args:
+            again: the connections of which it does.
         """
-        self._oldest_connection = before
+        self._again = again
         waiting: list[Kept] = []
         with contextlib.suppress(queue.Empty):
             while (kept := self._waiting.get_nowait()) is not None:
                 waiting.append(kept)
-        wanted, num_again = without_what_comes_again(waiting, oldest=before)
+        wanted, num_again = without_what_comes_again(waiting, again=again)
         self._num_asked -= num_again
         for kept in wanted:
             self._waiting.put(kept)
@@ -234,7 +254,7 @@ class StoreWriter:
 
     def _still_wanted(self, batch: list[Kept]) -> list[Kept]:
         """A batch in hand without what the broker delivers again meanwhile."""
-        wanted, num_again = without_what_comes_again(batch, oldest=self._oldest_connection)
+        wanted, num_again = without_what_comes_again(batch, again=self._again)
         self._num_answered += num_again
         self._in_hand = len(wanted)
         return wanted
@@ -293,15 +313,15 @@ class StoreWriter:
             self._store = None
 
 
-def without_what_comes_again(waiting: Sequence[Kept], *, oldest: int) -> tuple[list[Kept], int]:
-    """What to write where the broker delivers anew what came on connections before the oldest.
+def without_what_comes_again(waiting: Sequence[Kept], *, again: range) -> tuple[list[Kept], int]:
+    """What to write where the broker delivers anew what came on some connections.
 
     Returns:
         What is left, and how many messages are let go.
     """
-    again = [kept.ack is not None and kept.ack.connection < oldest for kept in waiting]
+    gone = [kept.ack is not None and kept.ack.connection in again for kept in waiting]
     left = [
-        kept.without_message() if comes_again else kept
-        for kept, comes_again in zip(waiting, again, strict=True)
+        kept.without_message() if is_gone else kept
+        for kept, is_gone in zip(waiting, gone, strict=True)
     ]
-    return [kept for kept in left if kept is not None], sum(again)
+    return [kept for kept in left if kept is not None], sum(gone)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from coeval_lab.bench.aggregator_process import Row
 from coeval_lab.bench.bars import Bar
@@ -167,9 +168,8 @@ def outage_bars(rows: Sequence[Row]) -> list[Bar]:
 
 def plot_costs(rows: Sequence[Row], path: Path) -> None:
     """Processor share against streams, over sessions and within one, and memory against time."""
-    import matplotlib.pyplot as plt
-
-    figure, (over, within, memory) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    over, within, memory = figure.subplots(1, 3)
     live = sorted((r for r in rows if r["part"] == "live"), key=lambda row: row["streams"])
     streams = [row["streams"] for row in live]
     over.plot(streams, [row["cpu_share"] for row in live], "o-", label="all")
@@ -201,4 +201,3 @@ def plot_costs(rows: Sequence[Row], path: Path) -> None:
     for axes in (over, within, memory):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

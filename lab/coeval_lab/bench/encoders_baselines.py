@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from coeval.compare import (
     LAG_STEP_NS,
-    LEAST_OVERLAP_S,
     PairWork,
     instant_scores,
     overlapping,
+    signal_scores,
     sound_surfaces,
     speech_surfaces,
     still_scores,
@@ -26,7 +26,7 @@ from coeval.compare import (
 from coeval.lag import good_fft_size
 from coeval.line import LagGrid, fit_peak, search_lines
 from coeval.samples import AudioBlock, Frame, MetadataBlock, Modality, Sample, TextLine
-from coeval.signals import refine_by_signals, signal_surface
+from coeval.signals import refine_by_signals
 from coeval.time import NS_PER_S
 from coeval.tracks import StreamTrack, node_span
 from coeval.waveform import refine_by_waveform
@@ -186,12 +186,10 @@ def raw_lag(a: StreamTrack, b: StreamTrack) -> Lag | None:
         num_lags=2 * round(MAX_OFFSET_S * NS_PER_S / LAG_STEP_NS) + 1,
     )
     spans = node_span([a]), node_span([b])
-    usable = overlapping(grid, *spans, least_ns=LEAST_OVERLAP_S * NS_PER_S)
+    usable = overlapping(grid, *spans)
     surfaces = [*sound_surfaces([a], [b], grid, usable), *speech_surfaces([a], [b], grid, usable)]
-    found = [still_scores(a, b, grid), instant_scores(a, b, grid)]
-    if a.signals is not None and b.signals is not None:
-        found.append(signal_surface(a.signals, b.signals, grid=grid))
-    surfaces += [replace(each, scores=each.scores * usable) for each in found if each is not None]
+    found = (still_scores(a, b, grid), instant_scores(a, b, grid), signal_scores(a, b, grid))
+    surfaces += [each.weighted(usable) for each in found if each is not None]
     if not surfaces:
         return None
     start_ns, stop_ns = spans[0]

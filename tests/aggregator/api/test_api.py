@@ -279,6 +279,7 @@ def test_events_are_listed_and_anomalies_are_those_of_their_kind(asking: Asking)
         ("/v1/sessions/s/anomalies?before=x", 400, "before", "before"),
         ("/v1/sessions/s/events?after=99999999999999999999", 400, "after", "less than"),
         ("/v1/sessions/s/aligned?form=5", 400, "form", "did you mean 'from'?"),
+        ("/v1/sessions/s/aligned?from=5&from=6", 400, "from", "more than once"),
         ("/v1/sessions/s/streams?x=5", 400, "x", "no such parameter; there are: none"),
         ("/v1/sessions/s/aligned?streams=", 400, "streams", "leave it out for all"),
         ("/v1/nothing", 404, None, "/v1/nothing: no such route; /openapi.json"),
@@ -309,7 +310,8 @@ def test_without_a_store_the_live_half_answers() -> None:
 
 
 def test_health_says_what_is_wrong(asking: Asking) -> None:
-    assert asking.get("/health")["status"] == "ok"
+    well = asking.get("/health")
+    assert (well["status"], well["store"]["waiting"], well["store"]["for_s"]) == ("ok", 3, None)
     asking.view = View(is_connected=False, problems=("store: full",), store=STORE)
     response = asking.client.get("/health")
     assert response.status_code == 503

@@ -208,7 +208,7 @@ def test_what_comes_again_on_a_new_connection_is_written_once(url: str) -> None:
         for seq in range(50):
             writer.put(kept(block(seq), mid=seq))
         writer.put(kept(event()))
-        writer.forget(before=2)
+        writer.forget(range(2))
         again = [kept(block(seq))._replace(ack=Ack(2, seq)) for seq in range(50)]
         assert all([writer.put(each) for each in again])  # there is room for them at once
         disk.is_away = False
@@ -223,7 +223,7 @@ def test_what_a_session_found_by_a_message_stays_when_the_message_comes_again(ur
     disk.is_away = True
     with writing(disk.open, acks) as writer:
         writer.put(kept(block(0), event(), mid=0))
-        writer.forget(before=2)
+        writer.forget(range(2))
         disk.is_away = False
     store = open_store(url)
     assert (count(store, "events"), count(store, "blocks")) == (1, 0)
@@ -236,7 +236,7 @@ def test_a_batch_in_hand_is_let_go_too_when_it_comes_again(url: str) -> None:
     with writing(disk.open, acks, max_waiting=1) as writer:
         writer.put(kept(block(0), mid=0))
         wait_until(lambda: writer._waiting.empty(), writer)
-        writer.forget(before=2)
+        writer.forget(range(2))
         wait_until(lambda: writer.state.num_waiting == 0, writer)
         assert writer.put(kept(block(0))._replace(ack=Ack(2, 0)))
         disk.is_away = False
