@@ -104,7 +104,11 @@ def load_aggregator_config(path: Path) -> AggregatorConfig:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadConfig(f"{path}: cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise BadConfig(
+            f"{path}: cannot be read: {exc.strerror}; name another by --config"
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise BadConfig(f"{path}: cannot be read: it is no UTF-8 text ({exc.reason})") from exc
     tables = parse_toml(text, where=str(path))
     return read_table(tables, "aggregator", AggregatorConfig, where=str(path))

@@ -39,7 +39,7 @@ REQUEST = f"/time/{AGGREGATOR}/request"
 class Event(NamedTuple):
     """Something the connection has to tell; a tuple: one is made for every message."""
 
-    kind: Literal["known", "subscribed", "lost", "refused", "failed", "message"]
+    kind: Literal["known", "subscribed", "unreachable", "lost", "refused", "failed", "message"]
     """What happened; `known`: the broker delivers again what was not acknowledged; `failed`: the
     thread that receives has ended by a defect, and nothing comes until `renew`."""
     topic: str = ""
@@ -170,7 +170,7 @@ class Connection:
             self.events.put(Event(kind="lost", reason=str(reason)))
 
         def on_connect_fail(_c: mqtt.Client, _u: Any) -> None:
-            self.events.put(Event(kind="lost", reason="cannot connect; retrying"))
+            self.events.put(Event(kind="unreachable", reason="cannot connect"))
 
         client.on_connect, client.on_subscribe = on_connect, on_subscribe
         client.on_disconnect = on_disconnect

@@ -255,6 +255,12 @@ class Aggregator:
         elif event.kind == "failed":
             self.is_connected = False
             self._receiving.note(event.reason, now_s=time.monotonic())
+        elif event.kind == "unreachable":
+            self.is_connected = False
+            logger.warning(
+                "no broker at %s; start one, as with `mosquitto`, or name it by --broker; retrying",
+                self._address,
+            )
         else:
             self.is_connected = False
             logger.warning(

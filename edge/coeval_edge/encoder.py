@@ -103,7 +103,10 @@ class Encoder:
         try:
             model = path.read_bytes()
         except OSError as exc:
-            raise EncoderMismatch(f"encoder {path}: cannot be read: {exc.strerror}") from exc
+            raise EncoderMismatch(
+                f"encoder {path}: cannot be read: {exc.strerror}; a folder of encoders, as "
+                "`coeval export-encoders` makes it, holds one file of each modality"
+            ) from exc
         return cls.of(model, modality, where=str(path), provider=provider)
 
     @classmethod

@@ -88,3 +88,20 @@ def test_messages_are_not_waited_for_while_ticks_are_due() -> None:
     session.may_tick = False
     aggregator._next_event(0.05)
     assert waits == [0.05]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("unreachable", "start one, as with `mosquitto`, or name it by --broker"),
+        ("lost", "another aggregator of session s may be running"),
+    ],
+)
+def test_a_broker_that_is_not_there_is_told_apart_from_one_that_let_go(
+    kind: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    aggregator = aggregator_of()
+    aggregator.is_connected = True
+    aggregator._take(Event(kind=kind, reason="cannot connect"))
+    assert not aggregator.is_connected
+    assert said in caplog.text
