@@ -43,8 +43,11 @@ NEAR_NS = 2_000_000
 """An edge that two nodes stamped is the same if their clocks make it so to within this."""
 MOST_CLOCKS = 512
 """Clocks beyond this many are refused: memory and time grow with their square."""
+MOST_SOURCES = 2048
+"""The same of sources; 64 nodes that stamp one line make 2016."""
 MOST_PATHS = 10_000
-"""Exchange paths, lines and sources beyond this many are refused: names are free to invent."""
+"""Exchange paths, nodes' lines and nodes' sources beyond this many are refused: names are free to
+invent."""
 
 
 class EvidenceBook:
@@ -57,6 +60,9 @@ class EvidenceBook:
         """The joint filter."""
         self._paths: dict[tuple[str, str], ExchangeFilter] = {}
         self._edges: dict[str, dict[str, deque[EdgeSample]]] = {}
+        """The last edges of each line, by the nodes that stamped them."""
+        self._num_node_lines = 0
+        """How many those are, of all lines together."""
         self._last_ns: dict[tuple[str, str, str], int] = {}
         self._tries: Counter[tuple[str, str, str]] = Counter()
 
@@ -70,19 +76,25 @@ class EvidenceBook:
         self._paths = {path: kept for path, kept in self._paths.items() if node not in path}
         self._last_ns = {key: t for key, t in self._last_ns.items() if key[0] != node}
         for nodes in self._edges.values():
-            nodes.pop(node, None)
+            self._num_node_lines -= nodes.pop(node, None) is not None
+        self._edges = {line: nodes for line, nodes in self._edges.items() if nodes}
+        self._tries = Counter({key: n for key, n in self._tries.items() if node not in key[1:]})
 
     def take(self, node: str, sample: TimeSample) -> list[Finding]:
         """Take in what a node measured; what it showed apart from the estimate."""
         findings: list[Finding] = []
         for evidence in self._evidence(node, sample):
-            if self._is_one_clock_too_many(evidence):
+            if self._is_one_too_many(evidence):
                 self.counts["refused"] += 1
                 continue
             findings += self.clocks.push(evidence)
         return findings
 
-    def _is_one_clock_too_many(self, evidence: Evidence) -> bool:
+    def _is_one_too_many(self, evidence: Evidence) -> bool:
+        """Whether it tells of another clock, or source, than memory is there for."""
+        sources = self.clocks.sources
+        if evidence.source not in sources and len(sources) >= MOST_SOURCES:
+            return True
         known = {clock for filter_ in self.clocks.filters() for clock in filter_.clocks}
         named = known | {evidence.first, evidence.second}
         return len(named) > max(len(known), MOST_CLOCKS)
@@ -217,12 +229,16 @@ class EvidenceBook:
 
     def _edge(self, node: str, sample: EdgeSample) -> Iterator[Evidence]:
         """Pair an edge with those that other nodes stamped on the same line."""
-        if sample.line not in self._edges and len(self._edges) >= MOST_PATHS:
-            self.counts["refused"] += 1
-            return
+        nodes = self._edges.get(sample.line, {})
+        if node not in nodes:
+            if self._num_node_lines >= MOST_PATHS:
+                self.counts["refused"] += 1
+                return
+            self._edges[sample.line] = nodes
+            nodes[node] = deque(maxlen=KEPT_EDGES)
+            self._num_node_lines += 1
         self.counts["edge"] += 1
-        nodes = self._edges.setdefault(sample.line, {})
-        own = nodes.setdefault(node, deque(maxlen=KEPT_EDGES))
+        own = nodes[node]
         if own and sample.t_node_ns <= own[-1].t_node_ns:
             self.counts["backwards"] += 1
             return

@@ -58,8 +58,9 @@ from coeval_aggregator.unsynchronised import SyncWatch, why_unsynchronised
 
 logger = logging.getLogger(__name__)
 
-MOST_OSCILLATORS = 10_000
-"""Nodes beyond this many keep the unknown class: names are free to invent."""
+MOST_NODES = 10_000
+"""Nodes beyond this many that send no stream are not heard, nor what kind of clock they have: names
+are free to invent."""
 LOOKED_AT_BLOCKS = 60
 """Half a minute of embeddings shows what they are."""
 TOLD_AT_ONCE = 16
@@ -578,6 +579,9 @@ class Session:
     def _handle_evidence(self, node: str, payload: bytes, *, now_s: float) -> None:
         """What a node measured of its clock; only the run that is heard counts."""
         message = decode_evidence(payload, where=f"evidence of {node}")
+        if node not in self._guards and len(self._guards) >= MOST_NODES:
+            self._drop("too_many_nodes", node, f"limit {MOST_NODES}")
+            return
         self._keep(EvidenceRecord(node=node, boot_id=message.boot_id, payload=payload))
         guard = self._guards.get(node)
         if guard is None:
@@ -697,7 +701,7 @@ class Session:
             raise BadBlock(
                 f"{where}: oscillator must be one of {', '.join(CLASSES)}, got {name!r:.60}"
             )
-        if len(self.evidence.clocks.known_oscillators) < MOST_OSCILLATORS:
+        if len(self.evidence.clocks.known_oscillators) < MOST_NODES:
             self.evidence.clocks.set_oscillator(check_node_id(node), CLASSES[name])
 
     def _record(self, node: str, stream: str) -> StreamRecord | None:

@@ -20,6 +20,7 @@ from coeval.network import Exchange
 from coeval.placing import Contradiction
 from coeval.topics import Topics
 from coeval_aggregator import evidence_book
+from coeval_aggregator import session as session_module
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.session import Session
@@ -226,6 +227,44 @@ def test_invented_clocks_cost_bounded_memory_and_are_counted(
     assert book.counts["refused"] == 11
     book.take("cam", ptp_statement(40, 0, of="@ptp-3"))
     assert book.counts["refused"] == 11
+
+
+def test_invented_sources_cost_bounded_memory_and_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evidence_book, "MOST_SOURCES", 20)
+    book = EvidenceBook(reference="cam")
+    for k in range(30):
+        book.take("cam", replace(ptp_statement(k, 0, of="@ptp-gm"), by=f"daemon{k}"))
+    assert len(book.clocks.sources) == 20
+    assert book.counts["refused"] == 10
+
+
+def test_edges_of_invented_nodes_cost_bounded_memory_until_those_start_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evidence_book, "MOST_PATHS", 20)
+    book = EvidenceBook(reference="cam")
+    edge = EdgeSample(t_node_ns=S, line="led", sigma_ns=1000.0)
+    for k in range(30):
+        book.take(f"n{k}", edge)
+    assert sum(map(len, book._edges.values())) == 20
+    assert (book.counts["edge"], book.counts["refused"]) == (20, 10)
+    book.forget("n0")
+    book.take("n29", edge)
+    assert book.counts["refused"] == 10
+
+
+def test_evidence_of_invented_nodes_costs_bounded_memory_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "MOST_NODES", 20)
+    session = Session(AggregatorConfig(reference="cam"))
+    for k in range(30):
+        send(session, f"n{k}", [pps(1, 0)], now_s=1.0)
+    assert len(session._guards) == 20
+    assert session.counts["too_many_nodes"] == 10
+    assert len(session.take_records()) == 20
 
 
 def test_the_clock_topic_says_where_utc_is_and_null_where_nothing_ties_to_it() -> None:

@@ -1,6 +1,7 @@
 """The fusion network that ships, as the server runs it."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from coeval.samples import MODALITIES, Modality
 from coeval_aggregator.fusion import (
     MODES,
     SHIPPED,
+    TICKS_AT_ONCE,
     WARM_HOPS,
     FusedTick,
     Fusion,
@@ -77,6 +79,30 @@ def test_ticks_one_by_one_are_those_of_all_at_once(fusion: Fusion) -> None:
     ]
     assert len(single) == len(whole) == 60
     assert all(same(a, b) for a, b in zip(single, whole, strict=True))
+
+
+class Watching:
+    """The network, and how many ticks went through it at once."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self.num_ticks: list[int] = []
+
+    def run(self, wanted: list[str], fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.num_ticks.append(len(fed["recent"]))
+        answers: list[np.ndarray] = self._network.run(wanted, fed)
+        return answers
+
+
+def test_ticks_that_had_to_wait_take_no_more_of_the_networks_memory(
+    fusion: Fusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Watching(fusion._session)
+    monkeypatch.setattr(fusion, "_session", network)
+    streams = [stream("a", "audio", hops=14 * TICK_HOPS)]
+    assert len(FusionTrack(fusion).push(streams)) == 14
+    assert max(network.num_ticks) == TICKS_AT_ONCE
+    assert sum(network.num_ticks) == 14
 
 
 def test_the_order_of_streams_does_not_matter(fusion: Fusion) -> None:

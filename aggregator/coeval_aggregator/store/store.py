@@ -31,6 +31,8 @@ from coeval_aggregator.store.schema import (
 )
 
 DIGEST_BYTES = 16
+MOST_IDS = 10_000
+"""Numbers of runs and timelines that are remembered; every start of a node makes new ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +85,14 @@ class Store:
             raise
 
     def forget_ids(self) -> None:
-        """Look numbers of sessions, runs and timelines up again: rows were deleted."""
+        """Look numbers of sessions, runs and timelines up again."""
         self._sessions.clear()
         self._runs.clear()
         self._timelines.clear()
 
     def _write(self, batch: Sequence[Kept]) -> Written:
+        if len(self._runs) + len(self._timelines) > MOST_IDS:
+            self.forget_ids()
         blocks: list[Row] = []
         others: dict[str, list[Row]] = {"evidence": [], "clocks": [], "ticks": [], "events": []}
         for kept in batch:

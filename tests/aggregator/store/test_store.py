@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from coeval_aggregator.store import store as store_module
 from coeval_aggregator.store.errors import StoreUnavailable, StoreUnusable
 from coeval_aggregator.store.opening import open_database, open_store
 from coeval_aggregator.store.retention import holding
@@ -51,6 +52,17 @@ def test_a_number_or_a_time_that_is_taken_is_not_taken_again(store: Store) -> No
     rogue = block(7)._replace(seq=1, embeddings=moved)
     assert store.write([kept(rogue)]).num_blocks == 0
     assert count(store, "blocks") == 2
+
+
+def test_nodes_that_start_again_and_again_cost_bounded_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_IDS", 5)
+    for boot_id in range(20):
+        store.write([kept(block(boot_id, boot_id=boot_id)), kept(block(0))])
+        assert len(store._runs) <= 7
+    assert count(store, "blocks") == 21
+    assert count(store, "runs") == 20
 
 
 def test_runs_of_a_node_and_sessions_are_kept_apart(store: Store) -> None:
