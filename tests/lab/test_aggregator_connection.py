@@ -65,10 +65,10 @@ def test_what_waits_and_comes_again_waits_once() -> None:
 def test_a_defect_that_ends_the_receiving_thread_is_told_and_overcome(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    is_well, note = threading.Event(), Receipts.note
+    is_ill, note = threading.Event(), Receipts.note
 
     def note_or_fail(receipts: Receipts, mid: int) -> Ack:
-        if not is_well.is_set():
+        if is_ill.is_set():
             raise RuntimeError("a defect")
         return note(receipts, mid)
 
@@ -85,11 +85,12 @@ def test_a_defect_that_ends_the_receiving_thread_is_told_and_overcome(
             told: list[str] = httpx.get(f"{api}/health", timeout=300.0).json()["problems"]
             return told
 
+        is_ill.set()  # only now: what the broker has retained may come with the subscription
         sender.send(range(1))
         wait_until(lambda: "receiving: failed" in str(problems()), "a problem", seen=problems)
         assert "RuntimeError: a defect" in str(problems())
         assert "note_or_fail" in caplog.text  # the traceback
-        is_well.set()
+        is_ill.clear()
         writer = aggregator.store
         assert writer is not None
 
