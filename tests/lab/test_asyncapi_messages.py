@@ -20,6 +20,7 @@ from coeval_lab.broker import start_broker
 from .staging import wait_until
 from .test_end_to_end import Running, aggregating, make_node, watching
 from .test_end_to_end import recording as recording  # a fixture
+from .test_store_outages import sending
 
 pytestmark = pytest.mark.broker
 
@@ -85,6 +86,8 @@ def messages(recording: Path) -> Iterator[list[tuple[str, bytes]]]:
             stack.callback(node.stop.set)
         wait_until(lambda: any(c["status"] == "locked" for c in watcher.said("clock")), "a clock")
         exchange.start()
+        # The nodes above may be synchronised before anybody looks; this one never is.
+        stack.enter_context(sending(broker)).send(range(1))
 
         def said() -> set[str]:
             return {message_of(topic).name for topic, _ in list(watcher.messages)}
