@@ -6,7 +6,6 @@ are refused by name. Scores become alarms through the rate at which calm materia
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.alarm_rate import S_PER_DAY, AlarmRate, Lasting, fit_alarm_rate, lasting
+from coeval.alarm_rate import S_PER_DAY, AlarmRate, fit_alarm_rate, lasting
 from coeval.errors import EncoderMismatch
 from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES, FloatArray, Modality
-from coeval_aggregator.own_usual import OwnUsual
+from coeval_aggregator.own_usual import OwnPast
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -202,7 +201,7 @@ class Fusion:
             surprise: that samples repeat, in nats; of text nobody asks.
             modality: of the stream.
             mode: which fusion's scores; None: the one that answers.
-            usual: what is usual for the stream (`OwnUsual`), NaN where that is not known; a stream
+            usual: what is usual for the stream (`OwnPast`), NaN where that is not known; a stream
                 that usually lies above the calm that was counted is the more above it when
                 something is wrong. None: it is like the calm that was counted.
         """
@@ -307,8 +306,7 @@ class FusionTrack:
         self._per_day = per_day
         self._names: list[str] = []
         self._hops: dict[str, int] = {}
-        self._usual: dict[str, OwnUsual] = {}
-        self._lasting: dict[str, Lasting] = {}
+        self._past: dict[str, OwnPast] = {}
         self._inputs = SessionInputs(0)
 
     def push(
@@ -323,20 +321,15 @@ class FusionTrack:
                 holds, and they are judged again after WARM_HOPS.
         """
         if not streams:
-            self._names, self._hops, self._inputs = [], {}, SessionInputs(0)
-            self._usual, self._lasting = {}, {}
+            self._names, self._hops, self._past = [], {}, {}
+            self._inputs = SessionInputs(0)
             return []
         names = [stream.name for stream in streams]
         if names != self._names or moved:
             before = {name: k for k, name in enumerate(self._names) if name not in moved}
             self._inputs = self._inputs.rearranged([before.get(name) for name in names])
             self._hops = {name: self._hops.get(name, 0) if name in before else 0 for name in names}
-            self._usual = {
-                name: self._usual[name] if name in before else OwnUsual() for name in names
-            }
-            self._lasting = {
-                name: self._lasting[name] if name in before else Lasting() for name in names
-            }
+            self._past = {name: self._past[name] if name in before else OwnPast() for name in names}
             self._names = names
         inputs = self._inputs.push(
             np.stack([stream.rows for stream in streams]),
@@ -362,14 +355,8 @@ class FusionTrack:
             score = float(raw.scores[n, mode, s])
             last = (n + 1) * TICK_HOPS - 1
             surprise = 0.0 if stream.surprise is None else float(stream.surprise[last])
-            lasted = self._lasting[stream.name].push(score)
-            usual = self._usual[stream.name].push(lasted)
-            rate = self._fusion.per_day(
-                lasted,
-                surprise,
-                modality=stream.modality,
-                usual=math.nan if usual is None else usual,
-            )
+            lasted, usual = self._past[stream.name].push(score)
+            rate = self._fusion.per_day(lasted, surprise, modality=stream.modality, usual=usual)
             found[stream.name] = FusedStream(
                 score=score,
                 surprise=surprise,

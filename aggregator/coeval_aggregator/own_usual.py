@@ -1,4 +1,4 @@
-"""What is usual for one stream by its own past: the score that it passes half of its time.
+"""What one stream's scores are judged by; usual for it is what it passes half of its time.
 
 Rates are counted on generated scenes. A real stream may lie above those all along with nothing
 wrong; against its own past that is no anomaly.
@@ -6,9 +6,9 @@ wrong; against its own past that is no anomaly.
 
 from bisect import bisect_left, insort
 from collections import deque
-from math import isfinite
+from math import isfinite, nan
 
-from coeval.alarm_rate import TICKS_PER_S
+from coeval.alarm_rate import TICKS_PER_S, Lasting
 
 DELAY_S = 10.0
 """The last seconds do not count: the beginning of a fault is not measured against itself."""
@@ -52,3 +52,24 @@ class OwnUsual:
             del self._sorted[bisect_left(self._sorted, self._past[0])]
         self._past.append(score)
         insort(self._sorted, score)
+
+
+class OwnPast:
+    """Follows the scores of one stream: how high each lasted, beside what was usual before it."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._lasting, self._usual = Lasting(), OwnUsual()
+
+    def push(self, score: float) -> tuple[float, float]:
+        """What the tick that follows is judged by.
+
+        Args:
+            score: of that tick.
+
+        Returns:
+            As high as the score lasted, and what was usual; NaN where that is not known.
+        """
+        lasted = self._lasting.push(score)
+        usual = self._usual.push(lasted)
+        return lasted, nan if usual is None else usual

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.alarm_rate import Lasting
 from coeval.fusion_input import TICK_HOPS, SessionInputs
 from coeval.samples import FloatArray
 from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, WARM_HOPS, Fusion, Mode
-from coeval_aggregator.own_usual import OwnUsual
+from coeval_aggregator.own_usual import OwnPast
 from coeval_lab.bench.fault_material import (
     FaultySession,
     Track,
@@ -96,28 +95,20 @@ class KnownSession:
     def __init__(self, num_streams: int) -> None:
         """Begin with nothing known."""
         self.inputs = SessionInputs(num_streams)
-        self.usual: dict[Mode, list[OwnUsual]] = {
-            mode: [OwnUsual() for _ in range(num_streams)] for mode in MODES
-        }
-        self.lasting: dict[Mode, list[Lasting]] = {
-            mode: [Lasting() for _ in range(num_streams)] for mode in MODES
+        self.past: dict[Mode, list[OwnPast]] = {
+            mode: [OwnPast() for _ in range(num_streams)] for mode in MODES
         }
 
-    def lasting_of(
+    def judged_by(
         self, mode: Mode, s: int, scores: FloatArray, usable: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """A stream's scores at its next ticks, each as high as it lasted."""
-        own = self.lasting[mode][s]
-        lasted = [own.push(float(x)) if ok else x for x, ok in zip(scores, usable, strict=True)]
-        return np.array(lasted, np.float64)
-
-    def usual_of(
-        self, mode: Mode, s: int, scores: NDArray[np.floating], usable: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """What was usual for a stream at its next ticks; NaN where that is not known."""
-        own = self.usual[mode][s]
-        told = [own.push(float(x)) if ok else None for x, ok in zip(scores, usable, strict=True)]
-        return np.array([np.nan if u is None else u for u in told])
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a stream's next ticks are judged by, as `OwnPast` tells, where they are usable."""
+        own = self.past[mode][s]
+        told = [
+            own.push(float(x)) if ok else (x, np.nan) for x, ok in zip(scores, usable, strict=True)
+        ]
+        lasted, usual = np.array(told, np.float64).reshape(-1, 2).T
+        return lasted, usual
 
 
 def judge(
@@ -150,13 +141,13 @@ def judge(
     for m, mode in enumerate(MODES):
         per_day = np.full(usable.shape, np.inf)
         for s, track in enumerate(tracks):
-            scores = known.lasting_of(mode, s, raw.scores[:, m, s], usable[:, s])
+            lasted, usual = known.judged_by(mode, s, raw.scores[:, m, s], usable[:, s])
             rate = fusion.per_day(
-                scores,
+                lasted,
                 track.surprise[ends - 1],
                 modality=track.modality,
                 mode=mode,
-                usual=known.usual_of(mode, s, scores, usable[:, s]),
+                usual=usual,
             )
             per_day[:, s] = np.inf if rate is None else rate
         per_day = np.where(usable, np.maximum(per_day, 1e-12), 1e12)
