@@ -40,8 +40,9 @@ class Event(NamedTuple):
     """Something the connection has to tell; a tuple: one is made for every message."""
 
     kind: Literal["known", "subscribed", "unreachable", "lost", "refused", "failed", "message"]
-    """What happened; `known`: the broker delivers again what was not acknowledged; `failed`: the
-    thread that receives has ended by a defect, and nothing comes until `renew`."""
+    """What happened; `known`: the broker delivers again what was not acknowledged; `unreachable`:
+    no connection could be made; `failed`: the thread that receives has ended by a defect, and
+    nothing comes until `renew`."""
     topic: str = ""
     """`message`: where it was published."""
     payload: bytes = b""
@@ -170,7 +171,7 @@ class Connection:
             self.events.put(Event(kind="lost", reason=str(reason)))
 
         def on_connect_fail(_c: mqtt.Client, _u: Any) -> None:
-            self.events.put(Event(kind="unreachable", reason="cannot connect"))
+            self.events.put(Event(kind="unreachable"))
 
         client.on_connect, client.on_subscribe = on_connect, on_subscribe
         client.on_disconnect = on_disconnect

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from coeval.adapted import Adapted
 from coeval.errors import BadBlock
@@ -106,7 +106,7 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
         )
     encoder = value.get("encoder")
     sha256 = encoder.get("sha256") if isinstance(encoder, dict) else None
-    if not isinstance(encoder, dict) or not isinstance(sha256, str) or not is_hash(sha256):
+    if not isinstance(encoder, dict) or not is_hash(sha256):
         raise BadBlock(f"{where}: 'encoder.sha256' must be a hash, got {sha256!r:.60}")
     encoder_set, first_seq = encoder.get("set", ""), encoder.get("from_seq", 0)
     reduced_from = encoder.get("reduced_from")
@@ -128,7 +128,7 @@ def parse_descriptor(payload: bytes, *, where: str) -> Descriptor:
     )
 
 
-def is_hash(value: object) -> bool:
+def is_hash(value: object) -> TypeGuard[str]:
     """Whether it may be a file's hash."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_HASH
 
