@@ -156,15 +156,14 @@ def compare_nodes(
     usable = overlapping(grid, *spans)
     surfaces: list[Surface] = []
     raw_surfaces: list[Surface] = []
-    unproven: list[Surface] = []
+    unproven: list[tuple[DenseStream, DenseStream]] = []
     compared: list[str] = []
     for a, b in itertools.product(first, second):
-        surface = embedding_surface(
-            dense[id(a)], dense[id(b)], grid, usable, window_hops=window_hops
-        )
+        both = dense[id(a)], dense[id(b)]
         if is_sound_and_ceaseless(a, b) or is_sound_and_ceaseless(b, a):
-            unproven += [] if surface is None else [surface]
+            unproven.append(both)
             continue
+        surface = embedding_surface(*both, grid, usable, window_hops=window_hops)
         seen = still_scores(a, b, grid)
         if surface is not None:
             # Embeddings of stills say little against other streams: no more than chance lets them.
@@ -176,8 +175,11 @@ def compare_nodes(
                 raw_surfaces.append(raw.weighted(usable))
                 compared.append(f"{a.stream}~{b.stream}")
     is_unproven = not surfaces and not raw_surfaces
-    if is_unproven:
-        surfaces = unproven
+    if is_unproven:  # only where nothing better is there
+        guesses = (
+            embedding_surface(*both, grid, usable, window_hops=window_hops) for both in unproven
+        )
+        surfaces = [guess for guess in guesses if guess is not None]
     if not surfaces and not raw_surfaces:
         return None
     middle, span_s = 0.5 * (start_a + end_a), (end_a - start_a) / NS_PER_S
