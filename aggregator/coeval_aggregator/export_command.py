@@ -1,6 +1,5 @@
 """`coeval export`: a stored session as files that other programs read."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coeval.errors import BadConfig
+from coeval.folders import make_folder
 from coeval.time import NS_PER_S
 from coeval_aggregator.config import load_aggregator_config
 from coeval_aggregator.export.content import Content, find_session, find_timeline
@@ -81,7 +81,8 @@ def export(
                 to_ns=None if to_s is None else round(to_s * NS_PER_S),
                 progress=lambda share: bar.update(task, completed=share),
             )
-            make_place(target, format_)
+            folder = target if SUFFIX[format_] == "" else target.parent
+            make_folder(folder, name="--out")
             write(content, target, format_)
         clocks = "no clock was estimated" if chosen is None else f"timeline {chosen.id}"
         console.print(f"{session}: {target} ({clocks})", highlight=False, markup=False)
@@ -113,25 +114,6 @@ def check_target(target: Path, format_: Format) -> None:
     is_empty_folder = SUFFIX[format_] == "" and target.is_dir() and not any(target.iterdir())
     if target.exists() and not is_empty_folder:
         raise BadConfig(f"--out {target}: is there already; name another")
-
-
-def make_place(target: Path, format_: Format) -> None:
-    """Make the folder that the outcome is, or goes to.
-
-    Raises:
-        BadConfig: it cannot be made, or not be written to.
-    """
-    folder = target if SUFFIX[format_] == "" else target.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise BadConfig(
-            f"--out {target}: {folder} cannot be made: {exc.strerror}; choose another place"
-        ) from exc
-    if not os.access(folder, os.W_OK):
-        raise BadConfig(
-            f"--out {target}: you have no right to write in {folder}; choose another place"
-        )
 
 
 def write(content: Content, target: Path, format_: Format) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from coeval import __version__
 from coeval.errors import BadBlock
+from coeval.folders import make_folder
 from coeval.model_wire import SetNotice, decode_notice, encode_notice
-from coeval_edge.folders import make_folder
 
 logger = logging.getLogger(__name__)
 

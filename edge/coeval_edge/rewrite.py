@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from coeval.errors import BadRecording
+from coeval.folders import why_not_made
 from coeval.manifest import Manifest, NodeSpec, StreamSpec, manifest_to_json
 from coeval.samples import IntArray
 from coeval.time import NS_PER_S
-from coeval_edge.folders import why_not_made
 from coeval_edge.media import read_sound, video_frames
 from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording, stream_table
 from coeval_edge.recording_times import frame_clock, frame_times, sound_clock

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coeval.errors import BadConfig
+from coeval.folders import make_folder
 
 BENCHES = {
     "align": "coeval_lab.bench.align",
@@ -78,9 +79,9 @@ def bench(
     if name != "encoders" and (baselines is not None or folds):
         raise BadConfig(f"--baselines and --folds are of bench encoders, not of bench {name}")
     if baselines is not None:
-        make_folder(baselines, option="--baselines")
+        make_folder(baselines, name="--baselines")
     if out is not None:
-        make_folder(out)  # an hour's work is not lost for it
+        make_folder(out, name="--out")  # an hour's work is not lost for it
     module = importlib.import_module(BENCHES[name])  # heavy: only when a benchmark runs
     from coeval_lab.bench.report import Partial, print_rows, rows_of, stamped, write_report
 
@@ -121,15 +122,3 @@ def bench(
         )
         partial.remove()
         console.print(f"written: {out}", highlight=False)
-
-
-def make_folder(path: Path, *, option: str = "--out") -> None:
-    """Make a folder that an option names.
-
-    Raises:
-        BadConfig: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise BadConfig(f"{option}: {path} cannot be made: {exc.strerror}") from exc

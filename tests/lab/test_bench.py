@@ -488,7 +488,7 @@ def test_without_json_the_table_and_the_bars_are_printed(
     [
         (("frob",), "no benchmark 'frob'; there are: align, time, table, encoders"),
         (("align", "--recordings", "{dir}/nowhere"), "nowhere: no such folder"),
-        (("align", "--out", "{dir}/file/report"), "cannot be made: Not a directory"),
+        (("align", "--out", "{dir}/file/report"), "file is a file; choose another folder"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_measured(

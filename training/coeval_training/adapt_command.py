@@ -13,13 +13,13 @@ from rich.table import Table
 
 from coeval.broker_address import DEFAULT_BROKER, BrokerAddress
 from coeval.errors import BadConfig, CoevalError, EncoderMismatch
+from coeval.folders import make_folder
 from coeval.samples import MODALITIES, Modality
 from coeval.topics import DEFAULT_PREFIX, Topics
 from coeval_aggregator.export_command import url_of
 from coeval_aggregator.store.config import DEFAULT_STORE
 from coeval_aggregator.store.opening import open_reader
 from coeval_edge.encoder import INT8, Encoder, shipped_model
-from coeval_edge.folders import make_folder
 from coeval_edge.ship import read_set, ship
 from coeval_training.adapt import Adaptation, adapt
 from coeval_training.adapted_set import adapted_set

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from coeval.errors import CoevalError, EncoderMismatch
 from coeval.features import feature_spec
+from coeval.folders import make_folder
 from coeval.samples import MODALITIES, Modality
 from coeval_edge.encoder import CONTEXT_HOPS, NEW_HOPS, WINDOW_HOPS, Encoder
-from coeval_edge.folders import make_folder
 from coeval_edge.golden import GoldenMissed, largest_difference
 from coeval_training.checkpoint import read_checkpoint
 from coeval_training.precision import AlreadyReduced, Precision, reduced

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coeval_edge.folders import make_folder
+from coeval.folders import make_folder
 from coeval_training.checkpoint import read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit
 from coeval_training.data import StreamRows

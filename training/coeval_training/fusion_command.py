@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import coeval_aggregator
-from coeval_edge.folders import make_folder
+from coeval.folders import make_folder
 from coeval_training.fusion_calibrate import (
     CALM_S,
     CALM_SCENES,

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coeval.errors import BadConfig
+from coeval.folders import make_folder
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES, Modality
 from coeval.time import NS_PER_S
-from coeval_edge.folders import make_folder
 from coeval_edge.recording import open_recording
 from coeval_edge.recording_samples import read_samples
 from coeval_training.commit import current_commit

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from coeval.errors import BadConfig
+from coeval.folders import make_folder
 from coeval.hops import HOP_NS
 from coeval.samples import MODALITIES
 from coeval.time import NS_PER_S
 from coeval_edge.encoder import CONTEXT_HOPS
-from coeval_edge.folders import make_folder
 from coeval_training.augment import disturbed, other_channels, overlaid, varied
 from coeval_training.checkpoint import BadCheckpoint, read_checkpoint, write_checkpoint
 from coeval_training.commit import current_commit

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from coeval_edge.folders import make_folder
+from coeval.folders import make_folder
 from coeval_edge.recording import Recording, open_recording
 from coeval_lab.demo.run import DemoResult, check_speed, choose_page, make_scenery, run_demo
 from coeval_lab.demo.table import Scenery, live_table, plain_line

@@ -8,10 +8,10 @@ from coeval.errors import BadConfig
 
 def why_not_made(folder: Path, exc: OSError) -> str:
     """Why a folder could not be made, and what to do."""
-    for each in (folder, *folder.parents):
-        if each.exists():
-            return f"{each} is a file" if each.is_file() else f"{exc.strerror}; choose another"
-    return str(exc.strerror)
+    # os.path.exists, unlike Path's, is False below what may not be looked into.
+    nearest = next(each for each in (folder, *folder.parents) if os.path.exists(each))
+    reason = f"{nearest} is a file" if nearest.is_file() else exc.strerror
+    return f"{reason}; choose another folder"
 
 
 def make_folder(folder: Path, *, name: str) -> None:
