@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from coeval.alarm_rate import S_PER_DAY, AlarmRate, fit_alarm_rate, lasting
+from coeval.alarm_rate import S_PER_DAY, AlarmRate
 from coeval.errors import EncoderMismatch
 from coeval.fusion_input import TICK_HOPS, SessionInputs, TickInputs
 from coeval.hops import HOP_NS
@@ -73,10 +73,6 @@ class FusedStream:
     """How unlike its past it is that its samples repeat, in nats; 0: they do not."""
     per_day: float | None
     """Alarms a day that such a calm stream would raise at this score; None: not calibrated."""
-    own_error: float
-    """How badly it is given back by itself: its own past and bottleneck do not explain it."""
-    told_error: float
-    """How far it is from what the others tell of it; of one stream alone it says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,24 +226,6 @@ class Fusion:
             mode=mode,
         )
 
-    def recalibrated(self, calm: Mapping[Modality, Sequence[FloatArray]]) -> "Fusion":
-        """The same network, its rates counted on a session's own calm history.
-
-        Args:
-            calm: scores of calm streams of a modality, tick by tick.
-
-        Raises:
-            NotEnoughEvidence: the history is too short to state a rate.
-        """
-        own = {
-            modality: fit_alarm_rate([lasting(run) for run in runs])
-            for modality, runs in calm.items()
-        }
-        rates = {**self.rates, self.mode: {**self.rates.get(self.mode, {}), **own}}
-        changed = self.in_mode(self.mode)
-        changed.rates = rates
-        return changed
-
     def run(self, inputs: TickInputs, modality: Sequence[Modality]) -> "RawTicks":
         """The network's own answer for N ticks of S streams."""
         n = len(inputs.recent)
@@ -257,13 +235,13 @@ class Fusion:
         fed |= {"modality": np.repeat(kinds[None], n, axis=0), "present": present}
         parts = [
             self._session.run(
-                ["vectors", "scores", "errors"],
+                ["vectors", "scores"],
                 {name: each[begin : begin + TICKS_AT_ONCE] for name, each in fed.items()},
             )
             for begin in range(0, max(n, 1), TICKS_AT_ONCE)
         ]
-        vectors, scores, errors = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return RawTicks(vectors=vectors, scores=scores, errors=errors, present=present)
+        vectors, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return RawTicks(vectors=vectors, scores=scores, present=present)
 
     def fuse(
         self, streams: Sequence[StreamHops], *, ticks: int = 1, per_day: float = ALARMS_PER_DAY
@@ -286,8 +264,6 @@ class RawTicks:
     """Shape (N, 3, 64), in the order of MODES."""
     scores: FloatArray
     """Shape (N, 3, S)."""
-    errors: FloatArray
-    """Shape (N, S, 2): of itself, of what the others tell."""
     present: FloatArray
     """1 where a stream is there at the tick, shape (N, S)."""
 
@@ -361,8 +337,6 @@ class FusionTrack:
                 score=score,
                 surprise=surprise,
                 per_day=None if rate is None else float(rate),
-                own_error=float(raw.errors[n, s, 0]),
-                told_error=float(raw.errors[n, s, 1]),
             )
         judged = {name: s.per_day for name, s in found.items() if s.per_day is not None}
         suspect = min(judged, key=lambda name: judged[name]) if judged else None

@@ -521,6 +521,7 @@ class Session:
                     "duplicates": record.ingest.counts.duplicates,
                     "late": record.ingest.counts.late,
                     "lost": record.ingest.counts.lost,
+                    "superseded": record.ingest.counts.superseded,
                     "refused": record.is_refused,
                     "irrelevant": irrelevance_of(record),
                     "looks_like": None if record.looks_like is None else record.looks_like.modality,

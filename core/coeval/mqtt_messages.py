@@ -106,6 +106,7 @@ STREAM_FACTS = record(
     duplicates=COUNT,
     late=COUNT,
     lost=COUNT,
+    superseded=says(COUNT, "of an encoder that the node has replaced since"),
     refused=FLAG,
     irrelevant=or_null(TEXT),
     looks_like=or_null(TEXT),

@@ -35,8 +35,6 @@ class Waveform:
     """Mono samples, −1…1, shape (n,)."""
     clock: SoundClock
     """Node times of the samples; one piece, unless the clock jumped."""
-    native_rate_hz: int
-    """The rate the file states."""
 
     @property
     def t0_node_ns(self) -> NodeNs:
@@ -45,7 +43,7 @@ class Waveform:
 
     @property
     def rate_hz(self) -> float:
-        """Rate of the first piece on the node's clock, close to the native one."""
+        """Rate of the first piece on the node's clock, close to the one that the file states."""
         return self.clock[0].rate_hz
 
     def blocks(self) -> Iterator[AudioBlock]:
@@ -100,9 +98,9 @@ def read_waveform(recording: Recording, stream: StreamSpec) -> Waveform:
         BadRecording: the file does not decode or is empty, or its timestamps are wrong.
     """
     path = recording.path(stream.file)
-    native_hz, clock = sound_clock(recording, stream)
+    _, clock = sound_clock(recording, stream)
     pieces = list(sound_pieces(path, where=str(path)))
-    return Waveform(pcm=np.concatenate(pieces), clock=clock, native_rate_hz=native_hz)
+    return Waveform(pcm=np.concatenate(pieces), clock=clock)
 
 
 def read_metadata(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coeval.errors import EncoderMismatch, NotEnoughEvidence
+from coeval.errors import EncoderMismatch
 from coeval.fusion_input import TICK_HOPS
 from coeval.samples import MODALITIES, Modality
 from coeval_aggregator.fusion import (
@@ -181,19 +181,6 @@ def test_other_encoders_are_refused_by_name(fusion: Fusion) -> None:
     fusion.require(fusion.encoders)
     with pytest.raises(EncoderMismatch, match="trained on the video encoder"):
         fusion.require({"video": "0" * 64})
-
-
-def test_a_session_counts_its_own_calm(fusion: Fusion) -> None:
-    rng = np.random.default_rng(1)
-    calm = [rng.exponential(1.0, 4000).astype(np.float32) for _ in range(2)]
-    own = fusion.recalibrated({"video": calm})
-    assert own.rates["hybrid"]["video"].calm_hours == pytest.approx(8000 / 4 / 3600)
-    assert own.rates["hybrid"]["audio"] == fusion.rates["hybrid"]["audio"]
-
-
-def test_a_short_history_is_no_calibration(fusion: Fusion) -> None:
-    with pytest.raises(NotEnoughEvidence):
-        fusion.recalibrated({"video": [np.zeros(100, np.float32)]})
 
 
 def test_samples_that_repeat_are_an_alarm_of_their_own(fusion: Fusion) -> None:

@@ -421,6 +421,8 @@ def test_an_aggregator_that_comes_later_leaves_the_old_encoders_blocks_out() -> 
         for seq in range(4):
             room.block(node, seq)
     assert room.tracks() == {("cam", 20), ("wrist", 20)}
+    streams: Any = room.session.facts()["streams"]
+    assert [each["superseded"] for each in streams.values()] == [2, 2]
 
 
 def test_clocks_and_the_timeline_go_on_while_encoders_change() -> None:

@@ -15,7 +15,7 @@ from coeval_lab.bench.aggregator import QUICK, SECTIONS, Plan, merged, plan_of
 from coeval_lab.bench.aggregator_bars import bars_of, plot_costs
 from coeval_lab.bench.aggregator_ingest import ingest_rows
 from coeval_lab.bench.aggregator_live import live_row, slope_of
-from coeval_lab.bench.aggregator_load import Load, Material, block_bytes, scene_material
+from coeval_lab.bench.aggregator_load import Load, Material, scene_material
 from coeval_lab.bench.aggregator_lsl import lsl_rows
 from coeval_lab.bench.aggregator_mqtt import PUBACK, PUBLISH, message_of, publish_packet, split
 from coeval_lab.bench.aggregator_outage import outage_row
@@ -103,7 +103,6 @@ def test_blocks_of_the_load_are_embeddings_under_the_hashes_that_fuse() -> None:
     from coeval_aggregator.fusing import load_shipped
 
     material = scene_material(30.0)
-    assert block_bytes() == 304
     assert set(material.hashes) <= set(load_shipped().encoders.values())
     assert 0.05 < float(np.abs(material.rows.astype(np.float32)).mean()) < 10.0
 

@@ -46,8 +46,8 @@ guaranteed one is counted; a rarer one is the tail's extrapolation.
 
 ## Limits
 
-Calm means generated scenes: a session of another kind should be calibrated on its own calm history
-(`Fusion.recalibrated`). A stream is judged after 10 s; what is usual for it is a memory of 40 s, so
+Calm means generated scenes: a session of another kind may alarm at another rate. A stream
+is judged after 10 s; what is usual for it is a memory of 40 s, so
 that a fault which has lasted longer becomes usual.
 """
 

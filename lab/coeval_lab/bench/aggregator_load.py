@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.evidence_wire import EvidenceMessage, PpsSample, encode_evidence
-from coeval.hops import EMBEDDING_DIM, HOP_NS
+from coeval.hops import HOP_NS
 from coeval.samples import Modality
 from coeval.time import NS_PER_S, NodeNs
 from coeval.topics import Topics
@@ -271,12 +271,6 @@ class Sender:
             self._late_s.append(time.monotonic() - given_s)
             fusion = str(tick["fusion"])
             self._fusions[fusion] = self._fusions.get(fusion, 0) + 1
-
-
-def block_bytes() -> int:
-    """Size of a block."""
-    rows = np.zeros((1, ROWS, EMBEDDING_DIM), np.float16)
-    return len(Material(modalities=("audio",), hashes=("",), rows=rows).blocks(0)[0])
 
 
 if __name__ == "__main__":

@@ -29,8 +29,6 @@ class MotionSensor:
         self.registers[WHO_AM_I] = 0x68
         self.is_plugged = True
         """Whether it answers."""
-        self.num_reads = 0
-        """Readings begun."""
         self._i2c, self._address = i2c, address
         self._pointer: int | None = None
         i2c.on_start = lambda _repeated: i2c.complete_start()
@@ -52,10 +50,8 @@ class MotionSensor:
     def _write(self, value: int) -> None:
         if self._pointer is None:
             self._pointer = value
-            if value == FIRST_READING:
-                self.num_reads += 1
-                if self._readings is not None:
-                    self.set_readings(*self._readings())
+            if value == FIRST_READING and self._readings is not None:
+                self.set_readings(*self._readings())
         else:
             self.registers[self._pointer] = value
             self._pointer = (self._pointer + 1) % 256

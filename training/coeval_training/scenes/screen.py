@@ -21,8 +21,7 @@ class ScreenPainter:
         self._events = sorted([*visible, *keys], key=lambda e: e.t_s)
         self._next = 0
         self._caret = [0, 0]
-        self._pointer = (float(rng.uniform(5, 59)), float(rng.uniform(5, 43)))
-        self._pointer_goal = self._pointer
+        rng.random(2)  # drawn for nothing: scenes of a seed stay as they were
         self._plan_pointer = [
             e.t_s for e in self._events if e.type in ("click", "window_open", "window_close")
         ]
