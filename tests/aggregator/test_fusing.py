@@ -41,9 +41,9 @@ class FrozenFinder:
 
     def run(self, _names: list[str], fed: dict[str, FloatArray]) -> list[FloatArray]:
         steps = np.abs(np.diff(fed["recent"][:, :, -20:], axis=2)).sum(axis=(2, 3))
-        n, s = steps.shape
+        n = len(steps)
         scores = np.where(steps == 0, 10.0, -10.0)[:, None].repeat(3, axis=1)
-        return [np.ones((n, 3, 64), np.float32), scores, np.zeros((n, s, 2))]
+        return [np.ones((n, 3, 64), np.float32), scores]
 
 
 def frozen_finder() -> Fusion:
