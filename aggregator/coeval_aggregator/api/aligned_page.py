@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from coeval.samples import IntArray
-from coeval_aggregator.api.asked import find_session, find_timeline, read_range, read_streams
+from coeval_aggregator.api.asked import (
+    PageAsked,
+    find_session,
+    find_timeline,
+    read_range,
+    read_streams,
+)
 from coeval_aggregator.store.alignment import AlignedRows, align_rows
 from coeval_aggregator.store.reading import Reader, SessionRow, TimelineRow
 
@@ -48,39 +54,23 @@ def timeline_to_json(timeline: TimelineRow) -> dict[str, Any]:
     }
 
 
-def read_page(
-    reader: Reader,
-    *,
-    session: str,
-    timeline: int | None,
-    from_s: str | None,
-    to_s: str | None,
-    streams: str | None,
-    step_ns: int,
-    limit: int,
-    num_before: int = 0,
-) -> AlignedPage:
+def read_page(reader: Reader, asked: PageAsked, *, num_before: int = 0) -> AlignedPage:
     """The first page of a range.
 
     Args:
         reader: of the store.
-        session: its name.
-        timeline: its number; None: the newest.
-        from_s: the range's beginning, as `read_range` takes it.
-        to_s: its end.
-        streams: names, separated by commas; None: all.
-        step_ns: between two instants.
-        limit: instants a page.
+        asked: what is wanted.
         num_before: so many instants more, before the page's own.
 
     Raises:
         Problem: something that is asked for is not there, or makes no range.
     """
-    found = find_session(reader, session)
-    chosen = find_timeline(reader, found, timeline)
-    wanted = read_range(reader, found, chosen, from_s=from_s, to_s=to_s)
-    names = read_streams(reader, found, streams)
-    end_ns = min(wanted.to_ns, wanted.from_ns + limit * step_ns)
+    found = find_session(reader, asked.session)
+    chosen = find_timeline(reader, found, asked.timeline)
+    wanted = read_range(reader, found, chosen, from_s=asked.from_s, to_s=asked.to_s)
+    names = read_streams(reader, found, asked.streams)
+    step_ns = asked.step_ns
+    end_ns = min(wanted.to_ns, wanted.from_ns + asked.limit * step_ns)
     first_ns = wanted.from_ns - num_before * step_ns
     t_ref_ns = np.arange(first_ns, end_ns, step_ns, dtype=np.int64)
     next_ns = int(t_ref_ns[-1]) + step_ns

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import Depends, FastAPI, Header, Path, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -21,10 +21,18 @@ from coeval.time import NS_PER_S
 from coeval_aggregator.api import activity, aligned, problems
 from coeval_aggregator.api.aligned_page import read_page, timeline_to_json
 from coeval_aggregator.api.asked import (
+    MOST_ROWS,
+    ROWS_A_PAGE,
+    From,
+    Limit,
+    PageAsked,
+    SessionName,
+    Timeline,
+    To,
     find_session,
     find_timeline,
+    page_asked,
     read_range,
-    read_step,
     refuse_unknown,
 )
 from coeval_aggregator.api.metrics import make_registry, scrape
@@ -36,17 +44,10 @@ from coeval_aggregator.store.reading import Reader
 from coeval_aggregator.view import View
 
 EVENTS_EVERY_S = 0.5
-ROWS_A_PAGE = 2500
-MOST_ROWS = 20_000
 MOST_LISTENERS = 100
 HIGHEST = 2**63 - 1
 """What a database counts to."""
 
-SessionName = Annotated[str, Path(description="the session's name, as in the topics")]
-From = Annotated[str | None, Query(alias="from", description="s of the timeline; default: to - 60")]
-To = Annotated[str | None, Query(description="s of the timeline, exclusive; default: the newest")]
-Timeline = Annotated[int | None, Query(description="number of the timeline; default: the newest")]
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="rows a page")]
 After = Annotated[int, Query(ge=0, le=HIGHEST, description="only those of a higher number")]
 Before = Annotated[int | None, Query(ge=1, le=HIGHEST, description="only those of a lower number")]
 Order = Annotated[Literal["oldest", "newest"], Query(description="which come first")]
@@ -225,28 +226,12 @@ def make_app(
     )
     def aligned_rows(
         request: Request,
-        session: SessionName,
-        from_: From = None,
-        to: To = None,
-        streams: Annotated[str | None, Query(description="node/stream, …; default: all")] = None,
-        step: Annotated[float, Query(description="s between instants")] = 0.25,
-        timeline: Timeline = None,
-        limit: Limit = ROWS_A_PAGE,
+        asked: Annotated[PageAsked, Depends(page_asked(step_s=0.25))],
         accept: Accept = "",
     ) -> Response:
         """Embeddings of several streams at the same instants of the timeline."""
-        step_ns = read_step(step)
         with stored().lend() as reader:
-            page = read_page(
-                reader,
-                session=session,
-                timeline=timeline,
-                from_s=from_,
-                to_s=to,
-                streams=streams,
-                step_ns=step_ns,
-                limit=limit,
-            )
+            page = read_page(reader, asked)
         following = None if page.next_ns is None else next_url(request, from_ns=page.next_ns)
         if aligned.ARROW in accept:
             body = aligned.to_arrow(page)
@@ -266,28 +251,11 @@ def make_app(
     )
     def activities(
         request: Request,
-        session: SessionName,
-        from_: From = None,
-        to: To = None,
-        streams: Annotated[str | None, Query(description="node/stream, …; default: all")] = None,
-        step: Annotated[float, Query(description="s between instants")] = HOP_NS / NS_PER_S,
-        timeline: Timeline = None,
-        limit: Limit = ROWS_A_PAGE,
+        asked: Annotated[PageAsked, Depends(page_asked(step_s=HOP_NS / NS_PER_S))],
     ) -> Response:
         """How far each stream's embedding moves from one instant to the next."""
-        step_ns = read_step(step)
         with stored().lend() as reader:
-            page = read_page(
-                reader,
-                session=session,
-                timeline=timeline,
-                from_s=from_,
-                to_s=to,
-                streams=streams,
-                step_ns=step_ns,
-                limit=limit,
-                num_before=1,  # the first instant moves from it
-            )
+            page = read_page(reader, asked, num_before=1)  # the first instant moves from it
         following = None if page.next_ns is None else next_url(request, from_ns=page.next_ns)
         body = activity.to_json(page, following=following)
         return paged(Response(body, media_type="application/json"), following)

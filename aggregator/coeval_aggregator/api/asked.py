@@ -1,10 +1,14 @@
-"""What a request asks for, checked: session, timeline, range. Every mistake names its parameter."""
+"""What a request asks for, checked: session, timeline, range, page; mistakes name parameters."""
 
 import difflib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Annotated
 
+from fastapi import Path, Query
+from fastapi.dependencies.models import Dependant
 from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 
@@ -15,6 +19,14 @@ from coeval_aggregator.store.reading import Reader, SessionRow, TimelineRow
 LONGEST_RANGE_NS = 366 * 86_400 * NS_PER_S
 LARGEST_NS = 2**62
 DEFAULT_RANGE_NS = 60 * NS_PER_S
+ROWS_A_PAGE = 2500
+MOST_ROWS = 20_000
+
+SessionName = Annotated[str, Path(description="the session's name, as in the topics")]
+From = Annotated[str | None, Query(alias="from", description="s of the timeline; default: to - 60")]
+To = Annotated[str | None, Query(description="s of the timeline, exclusive; default: the newest")]
+Timeline = Annotated[int | None, Query(description="number of the timeline; default: the newest")]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="rows a page")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,61 @@ class Range:
     """Its end, exclusive."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAsked:
+    """What a request asks for that wants streams at instants a step apart."""
+
+    session: str
+    """Name of the session."""
+    timeline: int | None
+    """Number of its timeline; None: the newest."""
+    from_s: str | None
+    """The range's beginning, as `read_range` takes it."""
+    to_s: str | None
+    """Its end."""
+    streams: str | None
+    """Names, separated by commas; None: all."""
+    step_ns: int
+    """Between two instants."""
+    limit: int
+    """Instants a page."""
+
+
+def page_asked(*, step_s: float) -> Callable[..., PageAsked]:
+    """What reads a request for a page.
+
+    Args:
+        step_s: the step where it names none.
+    """
+
+    def read(
+        session: SessionName,
+        from_: From = None,
+        to: To = None,
+        streams: Annotated[str | None, Query(description="node/stream, …; default: all")] = None,
+        step: Annotated[float, Query(description="s between instants")] = step_s,
+        timeline: Timeline = None,
+        limit: Limit = ROWS_A_PAGE,
+    ) -> PageAsked:
+        return PageAsked(
+            session=session,
+            timeline=timeline,
+            from_s=from_,
+            to_s=to,
+            streams=streams,
+            step_ns=read_step(step),
+            limit=limit,
+        )
+
+    return read
+
+
+def known_parameters(dependant: Dependant) -> set[str]:
+    """The names that a route takes, also those of what it depends on."""
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*map(known_parameters, dependant.dependencies))
+
+
 def refuse_unknown(request: HTTPConnection) -> None:
     """See that every parameter of a request is one of its route: a slip would be read as a default.
 
@@ -36,7 +103,7 @@ def refuse_unknown(request: HTTPConnection) -> None:
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or not route.path.startswith("/v1/"):
         return
-    known = sorted(field.alias for field in route.dependant.query_params)
+    known = sorted(known_parameters(route.dependant))
     for name in request.query_params:
         if len(request.query_params.getlist(name)) > 1:
             raise Problem(
