@@ -25,6 +25,7 @@ from coeval_aggregator.outgoing import Outgoing
 from coeval_aggregator.receipts import Receipts
 from coeval_aggregator.receiving_client import Received, ReceivingClient
 from coeval_aggregator.store.records import Ack
+from coeval_aggregator.waiting import take_all
 
 logger = logging.getLogger(__name__)
 
@@ -234,13 +235,7 @@ class Connection:
         Kept, it would be dealt with twice. `known` lets others do the same, before any of it comes.
         """
         again = range(self._first_known, self._receipts.connection)
-        others: list[Event] = []
-        try:
-            while True:
-                event = self.events.get_nowait()
-                if event.ack is None or event.ack.connection not in again:
-                    others.append(event)
-        except queue.Empty:
-            for event in others:
+        for event in take_all(self.events):
+            if event.ack is None or event.ack.connection not in again:
                 self.events.put(event)
         self.events.put(Event(kind="known", again=again))

@@ -7,7 +7,6 @@ is let go. A batch is what has gathered while the one before was written, so tha
 larger batches, not a longer queue.
 """
 
-import contextlib
 import logging
 import queue
 import threading
@@ -21,6 +20,7 @@ from coeval_aggregator.store.errors import StoreUnavailable
 from coeval_aggregator.store.records import Ack, Kept
 from coeval_aggregator.store.retention import MOST_BLOCKS, delete_old
 from coeval_aggregator.store.store import Store
+from coeval_aggregator.waiting import take_all
 
 logger = logging.getLogger(__name__)
 
@@ -151,10 +151,7 @@ class StoreWriter:
             again: the connections of which it does.
         """
         self._again = again
-        waiting: list[Kept] = []
-        with contextlib.suppress(queue.Empty):
-            while (kept := self._waiting.get_nowait()) is not None:
-                waiting.append(kept)
+        waiting = [kept for kept in take_all(self._waiting) if kept is not None]
         wanted, num_again = without_what_comes_again(waiting, again=again)
         self._num_asked -= num_again
         for kept in wanted:
