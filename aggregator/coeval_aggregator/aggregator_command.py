@@ -14,6 +14,7 @@ from coeval_aggregator.api.config import ApiConfig
 from coeval_aggregator.config import AggregatorConfig, load_aggregator_config
 from coeval_aggregator.service import Aggregator
 from coeval_aggregator.store.opening import open_reader
+from coeval_aggregator.store.reading import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +75,15 @@ def serve(config: AggregatorConfig, stop: threading.Event) -> None:
         server.run(stop)
         return
     from coeval_aggregator.api.page import PageConfig
+    from coeval_aggregator.api.readers import ANSWERS_WITHIN_S
     from coeval_aggregator.api.server import serving
 
     store = config.store
-    opener = None if store.is_none else lambda: open_reader(store.url)
+
+    def open_limited() -> Reader:
+        return open_reader(store.url, answers_within_s=ANSWERS_WITHIN_S)
+
+    opener = None if store.is_none else open_limited
     page = PageConfig(
         broker=BrokerAddress.parse(config.broker), prefix=config.prefix, session=config.session
     )

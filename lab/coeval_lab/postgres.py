@@ -6,6 +6,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -86,6 +87,28 @@ class RunningPostgres:
             self._process.send_signal(3)  # SIGQUIT: immediate shutdown
             self._process.wait(START_S)
             self._process = None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Let all its processes stand still: it neither answers nor breaks off."""
+        if self._process is None:
+            raise CoevalError("PostgreSQL stands still only while it runs; start it first")
+        signalled = [self._process.pid]
+        self._process.send_signal(signal.SIGSTOP)  # first: from now on it starts no other
+        try:
+            for pid in children_of(self._process.pid):
+                signalled.append(pid)
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in reversed(signalled):  # their parent, which may clear them away, last
+                os.kill(pid, signal.SIGCONT)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that one has started and that run."""
+    said = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(word) for word in said.split()]
 
 
 def ordinary_user() -> int | None:

@@ -40,7 +40,6 @@ from coeval_aggregator.api.problems import Problem
 from coeval_aggregator.api.readers import Readers
 from coeval_aggregator.export import tables
 from coeval_aggregator.export.content import Content
-from coeval_aggregator.store.reading import Reader
 from coeval_aggregator.view import View
 
 EVENTS_EVERY_S = 0.5
@@ -56,7 +55,7 @@ Accept = Annotated[str, Header(include_in_schema=False)]
 
 def make_app(
     view: Callable[[], View],
-    open_reader: Callable[[], Reader] | None,
+    readers: Readers | None,
     *,
     stopping: threading.Event,
 ) -> FastAPI:
@@ -64,7 +63,7 @@ def make_app(
 
     Args:
         view: the aggregator as it is now.
-        open_reader: connects to the store; None: nothing is kept.
+        readers: of the store; None: nothing is kept.
         stopping: set when the server ends: event streams end too.
     """
     app = FastAPI(
@@ -76,7 +75,6 @@ def make_app(
         dependencies=[Depends(refuse_unknown)],
     )
     problems.install(app)
-    readers = None if open_reader is None else Readers(open_reader)
     registry = make_registry(view)
     listeners: set[object] = set()
 

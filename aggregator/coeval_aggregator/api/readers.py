@@ -7,9 +7,12 @@ from contextlib import contextmanager
 
 from coeval_aggregator.store.errors import StoreUnavailable
 from coeval_aggregator.store.reading import Reader
+from coeval_aggregator.waiting import take_all
 
 MOST_READERS = 4
 PATIENCE_S = 10.0
+ANSWERS_WITHIN_S = 10.0
+"""A request does not wait longer for one statement of the database."""
 
 
 class Readers:
@@ -28,7 +31,9 @@ class Readers:
             StoreUnavailable: the database does not answer, or too many ask at once.
         """
         if not self._free.acquire(timeout=PATIENCE_S):
-            raise StoreUnavailable(f"more than {MOST_READERS} requests at once; ask again")
+            raise StoreUnavailable(
+                f"more than {MOST_READERS} requests wait for the store; ask again, and look at it"
+            )
         try:
             try:
                 reader = self._idle.get_nowait()
@@ -45,8 +50,5 @@ class Readers:
 
     def close(self) -> None:
         """Close those that are not lent."""
-        while True:
-            try:
-                self._idle.get_nowait().close()
-            except queue.Empty:
-                return
+        for reader in take_all(self._idle):
+            reader.close()

@@ -11,6 +11,7 @@ from coeval.errors import BadConfig
 from coeval_aggregator.api import page as page_routes
 from coeval_aggregator.api.app import make_app
 from coeval_aggregator.api.config import ApiConfig
+from coeval_aggregator.api.readers import Readers
 from coeval_aggregator.store.reading import Reader
 from coeval_aggregator.view import View
 
@@ -46,7 +47,8 @@ def serving(
             "or none"
         ) from exc
     stopping = threading.Event()
-    app = make_app(view, open_reader, stopping=stopping)
+    readers = None if open_reader is None else Readers(open_reader)
+    app = make_app(view, readers, stopping=stopping)
     if page is not None:
         page_routes.install(app, page)
     server = uvicorn.Server(
@@ -73,3 +75,5 @@ def serving(
         server.should_exit = True
         thread.join()
         bound.close()
+        if readers is not None:
+            readers.close()

@@ -6,6 +6,9 @@ server on the same machine, blocks of 320 bytes: 1.1, 4.8 and 21 thousand a seco
 100 and 1000.
 """
 
+import os
+import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,8 +39,12 @@ class PostgresDatabase:
     row_overhead_bytes = 172
     """Measured: 492 bytes a block of 320, heap and both indexes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, answers_within_s: float | None = None) -> None:
         """Connect.
+
+        Args:
+            url: where.
+            answers_within_s: a statement that takes longer fails; None: it is waited for.
 
         Raises:
             StoreUnavailable: the server does not answer or does not let us in.
@@ -50,6 +57,9 @@ class PostgresDatabase:
                 f"store: expected postgresql://USER@HOST/DATABASE: {one_line(exc)}"
             ) from exc
         self._types: dict[str, list[int]] = {}
+        self.answers_within_s = answers_within_s
+        """A statement that takes longer fails; None: it is waited for."""
+        self._is_cut_off = False
         try:
             self._connection = psycopg.connect(
                 url,
@@ -61,7 +71,9 @@ class PostgresDatabase:
             )
             self._connection.execute("SET synchronous_commit TO on")
         except psycopg.Error as exc:
-            raise StoreUnavailable(f"store {self.name}: {one_line(exc)}") from exc
+            raise StoreUnavailable(
+                f"store {self.name}: {one_line(exc)}; look at the server, and at its URL here"
+            ) from exc
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -120,13 +132,47 @@ class PostgresDatabase:
     def _named(self) -> Iterator[None]:
         """Errors of the server as ours; those of a statement are defects and stay what they are."""
         try:
-            yield
+            with self._limited():
+                yield
         except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+            if self._is_cut_off:
+                raise StoreUnavailable(
+                    f"store {self.name}: no answer within {self.answers_within_s:g} s; look at the "
+                    "server, or ask for less at once"
+                ) from exc
             raise StoreUnavailable(f"store {self.name}: {one_line(exc)}") from exc
         except psycopg.Error:
             if not self._connection.broken:
                 raise
             raise StoreUnavailable(f"store {self.name}: the connection is lost") from None
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Let what takes too long fail.
+
+        Neither the server's own limit nor TCP's helps where the server stands still: its kernel
+        goes on acknowledging.
+        """
+        if self.answers_within_s is None:
+            yield
+            return
+        timer = threading.Timer(self.answers_within_s, self._cut_off)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()  # it may be at it: the connection stays ours until it is done
+
+    def _cut_off(self) -> None:
+        """End the connection under a statement, which fails; called from another thread."""
+        try:
+            descriptor = os.dup(self._connection.fileno())
+        except psycopg.Error:  # it has failed already
+            return
+        self._is_cut_off = True
+        with socket.socket(fileno=descriptor) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def name_of(url: str) -> str:
