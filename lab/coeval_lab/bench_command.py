@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coeval.errors import BadConfig
 from coeval.folders import make_folder
+from coeval_lab.bench.ending import ending_what_was_started
 
 BENCHES = {
     "align": "coeval_lab.bench.align",
@@ -90,7 +91,10 @@ def bench(
     began = time.monotonic()
     partial = Partial(out)
     columns = (TextColumn("measuring"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+    with (
+        ending_what_was_started(),
+        Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar,
+    ):
         task = bar.add_task("measuring", total=1.0)
 
         def say(cell: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coeval.errors import CoevalError
 from coeval_lab.broker import HOST, free_port
+from coeval_lab.process_tree import children_of, send
 
 START_S = 300.0
 USER = "coeval"
@@ -93,22 +94,13 @@ class RunningPostgres:
         """Let all its processes stand still: it neither answers nor breaks off."""
         if self._process is None:
             raise CoevalError("PostgreSQL stands still only while it runs; start it first")
-        signalled = [self._process.pid]
         self._process.send_signal(signal.SIGSTOP)  # first: from now on it starts no other
+        children = children_of(self._process.pid)
+        send(signal.SIGSTOP, children)
         try:
-            for pid in children_of(self._process.pid):
-                signalled.append(pid)
-                os.kill(pid, signal.SIGSTOP)
             yield
         finally:
-            for pid in reversed(signalled):  # their parent, which may clear them away, last
-                os.kill(pid, signal.SIGCONT)
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that one has started and that run."""
-    said = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    return [int(word) for word in said.split()]
+            send(signal.SIGCONT, [*children, self._process.pid])
 
 
 def ordinary_user() -> int | None:

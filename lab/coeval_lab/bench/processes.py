@@ -1,9 +1,14 @@
 """Parts of a benchmark side by side, each in a process of its own."""
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import ParamSpec, TypeVar
+
+from coeval_lab.bench.ending import is_ending
+from coeval_lab.process_tree import descendants_of, send
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -19,10 +24,14 @@ def in_process(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     takes no other with it.
 
     Raises:
-        BrokenProcessPool: its process ended; and whatever the function raises.
+        BrokenProcessPool: its process ended, or is not begun since the benchmark is being ended;
+            and whatever the function raises.
     """
     with ProcessPoolExecutor(1, mp_context=PROCESSES) as process:
-        return process.submit(work, *args, **kwargs).result()
+        running = process.submit(work, *args, **kwargs)
+        if is_ending.is_set():  # looked at after it is begun: whoever ends all may have missed it
+            send(signal.SIGTERM, descendants_of(os.getpid()))
+        return running.result()
 
 
 def as_done(jobs: Sequence[tuple[str, Callable[[], T]]]) -> Iterator[tuple[str, T]]:
