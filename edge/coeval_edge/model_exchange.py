@@ -74,9 +74,11 @@ class ModelExchange:
         while (current := self._store.current) is not None:
             try:
                 return self._checked(current), told
+            except _Gone as exc:
+                told.append(_event("rolled_back", current, str(exc)))
             except _Refused as exc:
                 told.append(self._refuse(current, str(exc), what="rolled_back"))
-                self._store.go_back()
+            self._store.go_back()
         return {}, told
 
     @property
@@ -129,8 +131,8 @@ class ModelExchange:
         if self._store.current == notice:
             return NOTHING
         if self._store.is_refused(notice):
-            logger.info("encoder set refused before set=%s", notice.encoder_set)
-            return NOTHING
+            why = f"refused before: {self._store.why_refused(notice)}"
+            return Step(tell=_event("refused", notice, why))
         hashes = {notice.files[m].sha256: notice.files[m] for m in self._modalities}
         pending = Pending(notice=notice)
         for sha256 in self._store.missing(hashes):
@@ -168,6 +170,8 @@ class ModelExchange:
         notice, self._pending = self._pending.notice, None
         try:
             self._checked(notice)
+        except _Gone as exc:
+            return Step(tell=_event("refused", notice, str(exc)))
         except _Refused as exc:
             return Step(tell=self._refuse(notice, str(exc)))
         return Step(use=notice)
@@ -176,6 +180,7 @@ class ModelExchange:
         """Bytes of every file that this node needs.
 
         Raises:
+            _Gone: one of them is not on the disk, which is not held against the set.
             _Refused: one of them is not what it should be.
         """
         models: dict[Modality, bytes] = {}
@@ -183,7 +188,10 @@ class ModelExchange:
             sha256 = notice.files[modality].sha256
             model = self._store.read(sha256)
             if model is None:
-                raise _Refused(f"model {sha256[:12]} is not on the disk any more")
+                raise _Gone(
+                    f"encoder {modality} {sha256[:12]}: its file is not on the disk, or damaged; "
+                    "is the disk full? It is fetched anew at the next connection"
+                )
             try:
                 screen(model)
                 encoder = self._open(model, modality, f"{modality} {sha256[:12]}")
@@ -209,6 +217,10 @@ class ModelExchange:
 def _event(what: str, notice: SetNotice, why: str) -> Mapping[str, object]:
     logger.warning("encoder set %s set=%s reason=%s", what, notice.encoder_set, why)
     return {"what": what, "encoder_set": notice.encoder_set, "reason": why}
+
+
+class _Gone(Exception):
+    """Why a set cannot be used now: the disk does not hold it."""
 
 
 class _Refused(Exception):

@@ -86,6 +86,10 @@ class ModelStore:
         """Whether a set turned out bad before."""
         return _key(notice) in self._refused
 
+    def why_refused(self, notice: SetNotice) -> str:
+        """Why a set turned out bad."""
+        return self._refused[_key(notice)]
+
     def read(self, sha256: str) -> bytes | None:
         """A file's bytes; None where it is not there, or is not what its name says."""
         try:

@@ -1,10 +1,14 @@
-"""Publishing a set of encoders to a session's nodes: checked here first, retained on the broker."""
+"""Publishing a set of encoders to a session's nodes: checked here first, retained on the broker.
+
+What the nodes then make of it is waited for (`ship_answers`).
+"""
 
 import os
 import queue
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +32,15 @@ from coeval.samples import MODALITIES, Modality
 from coeval.topics import Topics
 from coeval_edge.encoder import Encoder
 from coeval_edge.model_screen import NotPlain, screen
+from coeval_edge.ship_answers import Answers, NodeAnswer
 
 CONNECT_S = 10.0
 ACKNOWLEDGE_S = 30.0
 RETAINED_S = 2.0
 """A retained message comes at once, or there is none."""
+ANSWERS_S = 60.0
+"""Within this a node has fetched and checked a set, also over a slow radio link."""
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +89,33 @@ def read_set(folder: Path, *, made: str) -> EncoderSet:
     return EncoderSet(notice=notice, models=models)
 
 
-def ship(found: EncoderSet, *, address: BrokerAddress, topics: Topics) -> None:
+def ship(
+    found: EncoderSet,
+    *,
+    address: BrokerAddress,
+    topics: Topics,
+    wait_s: float = 0.0,
+    announced: Callable[[], None] = lambda: None,
+) -> dict[str, NodeAnswer]:
     """Publish a set: its parts, then the notice; then clear the parts of the one before.
+
+    Args:
+        found: the set.
+        address: of the broker.
+        topics: of the session.
+        wait_s: how long to wait for what the nodes make of it.
+        announced: called when the set is published, before it is waited.
+
+    Returns:
+        By node that is online: what became of the set there.
 
     Raises:
         CoevalError: the broker is not there or does not take it.
     """
-    with _connected(address) as (client, received):
+    answers = Answers(found.notice, topics)
+    with _connected(address, listen=answers.take) as (client, received):
         before = _announced(client, received, topics)
+        client.subscribe([(filter, 1) for filter in answers.filters])
         for modality in MODALITIES:
             sha256 = found.notice.files[modality].sha256
             for number, part in enumerate(parts_of(found.models[modality])):
@@ -96,6 +123,13 @@ def ship(found: EncoderSet, *, address: BrokerAddress, topics: Topics) -> None:
         _publish(client, topics.model_set, encode_notice(found.notice))
         kept = {file.sha256 for file in found.notice.files.values()}
         _clear(client, topics, before, kept=kept)
+        announced()
+        began_s = time.monotonic()
+        while (waited_s := time.monotonic() - began_s) < wait_s:
+            if answers.is_complete and waited_s >= min(RETAINED_S, wait_s):
+                break
+            time.sleep(LOOK_S)
+    return answers.nodes
 
 
 def withdraw(*, address: BrokerAddress, topics: Topics) -> bool:
@@ -149,8 +183,10 @@ def _publish(client: mqtt.Client, topic: str, payload: bytes) -> None:
 
 
 @contextmanager
-def _connected(address: BrokerAddress) -> "Iterator[tuple[mqtt.Client, queue.Queue[bytes]]]":
-    """A connected client, and a queue of what is said on `model/set`."""
+def _connected(
+    address: BrokerAddress, *, listen: Callable[[str, bytes], None] = lambda *_: None
+) -> "Iterator[tuple[mqtt.Client, queue.Queue[bytes]]]":
+    """A connected client, and a queue of what is said on `model/set`; the rest goes to `listen`."""
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2, client_id=f"coeval-ship-{secrets.token_hex(6)}"
     )
@@ -165,7 +201,10 @@ def _connected(address: BrokerAddress) -> "Iterator[tuple[mqtt.Client, queue.Que
         answers.put(str(reason) if reason.is_failure else "")
 
     def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-        received.put(bytes(message.payload))
+        if message.topic.endswith("/model/set"):
+            received.put(bytes(message.payload))
+        else:
+            listen(message.topic, bytes(message.payload))
 
     client.on_connect, client.on_message = on_connect, on_message
     client.connect_timeout = CONNECT_S

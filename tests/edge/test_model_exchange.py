@@ -117,7 +117,10 @@ def test_a_bad_file_leaves_the_last_good_set_and_is_told_and_remembered(
     assert said in str(step.tell["reason"])
     again = exchange_in(tmp_path)
     assert again.current == good.notice
-    assert announce(again, bad) == NOTHING
+    told = announce(again, bad).tell
+    assert told is not None
+    assert told["what"] == "refused"
+    assert said in str(told["reason"])
     assert again.wanted == frozenset()
     taken(again, made_set("b2"))  # another set of the same name is no bad one
 
@@ -169,7 +172,12 @@ def test_a_set_that_fails_while_it_runs_gives_way_to_the_one_before_for_good(
     assert told == {"what": "rolled_back", "encoder_set": "b2", "reason": "it failed"}
     again = exchange_in(tmp_path)
     assert again.open_current()[0] == {m: good.models[m] for m in AUDIO_TEXT}
-    assert send(again, bad) == []
+    (step,) = send(again, bad)
+    assert step.tell == {
+        "what": "refused",
+        "encoder_set": "b2",
+        "reason": "refused before: it failed",
+    }
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 100, None])
@@ -181,9 +189,12 @@ def test_a_file_that_the_disk_damaged_is_not_used_at_the_next_start(
     taken(exchange, newer)
     path = tmp_path / f"{newer.notice.files['text'].sha256}.onnx"
     path.unlink() if damage is None else path.write_bytes(damage)
-    models, told = exchange_in(tmp_path).open_current()
+    again = exchange_in(tmp_path)
+    models, told = again.open_current()
     assert models == {m: good.models[m] for m in AUDIO_TEXT}
     assert [event["what"] for event in told] == ["rolled_back"]
+    taken(again, newer)  # nothing is wrong with the set: it is fetched again
+    assert again.open_current() == ({m: newer.models[m] for m in AUDIO_TEXT}, [])
 
 
 @pytest.mark.parametrize("state", ["", "{", "[]", "null", '{"current": 5, "previous": 1}'])

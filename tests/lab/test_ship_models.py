@@ -21,6 +21,7 @@ from coeval_edge.config import NodeConfig, ReplayConfig
 from coeval_edge.encoder import Encoder
 from coeval_edge.node import Node
 from coeval_edge.ship import EncoderSet, check_source, read_set, ship, withdraw
+from coeval_edge.ship_answers import NodeAnswer
 from coeval_lab.broker import Kind, RunningBroker, free_port, start_broker
 
 from ..edge.encoder_sets import made_set, spoilt
@@ -69,8 +70,8 @@ class Stage:
     def events(self, node: str) -> list[tuple[str, str]]:
         return [(e["what"], e["encoder_set"]) for e in self.said(f"event/model/{node}")]
 
-    def ship(self, found: EncoderSet) -> None:
-        ship(found, address=self.address, topics=TOPICS)
+    def ship(self, found: EncoderSet, *, wait_s: float = 0.0) -> dict[str, NodeAnswer]:
+        return ship(found, address=self.address, topics=TOPICS, wait_s=wait_s)
 
     def config(self, name: str, **changed: Any) -> NodeConfig:
         given: dict[str, Any] = {"accept_models": True, "model_folder": self.folder / name}
@@ -188,6 +189,21 @@ def test_a_node_that_was_not_told_to_takes_nothing(stage: Stage) -> None:
         assert stage.set_of("left") == installed
         births = [s for s in stage.said("state/") if s.get("state") == "online"]
         assert {s["node"]: s["accepts_models"] for s in births} == {"left": False, "right": True}
+
+
+@pytest.mark.broker
+def test_who_ships_is_told_what_every_node_made_of_it(stage: Stage) -> None:
+    spoilt_for_right = made_set("a1", change=spoilt, only="metadata")
+    with stage.node("left"), stage.node("right", accept_models=False):
+        wait_until(lambda: all(map(stage.set_of, ("left", "right"))), "both nodes")
+        answers = stage.ship(spoilt_for_right, wait_s=PATIENCE_S)
+        assert {name: one.what for name, one in answers.items()} == {
+            "left": "refused",
+            "right": "not asked",
+        }
+        assert "golden vectors" in str(answers["left"].reason)
+        for _ in range(2):  # the second time it uses the set already, and says nothing
+            assert stage.ship(made_set("b2"), wait_s=PATIENCE_S)["left"].what == "switched"
 
 
 @pytest.mark.broker

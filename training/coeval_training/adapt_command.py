@@ -20,7 +20,8 @@ from coeval_aggregator.export_command import url_of
 from coeval_aggregator.store.config import DEFAULT_STORE
 from coeval_aggregator.store.opening import open_reader
 from coeval_edge.encoder import INT8, Encoder, shipped_model
-from coeval_edge.ship import read_set, ship
+from coeval_edge.ship import ANSWERS_S, read_set
+from coeval_edge.ship_command import ship_and_tell
 from coeval_training.adapt import Adaptation, adapt
 from coeval_training.adapted_set import adapted_set
 from coeval_training.histories import History, recorded_history, stored_history
@@ -95,8 +96,14 @@ def adapt_encoders(
     if publish:
         assert session is not None
         topics = Topics(session=session, prefix=prefix)
-        ship(made, address=BrokerAddress.parse(broker), topics=topics)
-        console.print(f"announced in session {session}; watch event/model/#", highlight=False)
+        ship_and_tell(
+            made,
+            address=BrokerAddress.parse(broker),
+            topics=topics,
+            wait_s=ANSWERS_S,
+            as_json=False,
+            console=console,
+        )
     else:
         console.print(f"next: coeval ship {out} --session NAME", highlight=False)
 
