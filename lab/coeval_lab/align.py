@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from coeval.align import align_tracks
 from coeval.errors import BadConfig
 from coeval.estimates import NodeEstimate, SessionEstimate
+from coeval.preprocessing import DEFAULT_STEPS, Preprocessing
 from coeval.time import NS_PER_S, ClockLine
 from coeval.tracks import StreamTrack
 from coeval_edge.recording import Recording
@@ -36,6 +38,8 @@ def align_recording(
     method: str = "joint",
     reference: str | None = None,
     max_offset_s: float = 60.0,
+    encoders: Path | None = None,
+    preprocessing: Preprocessing = DEFAULT_STEPS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Alignment:
     """Align a recording by its content and its evidence files.
@@ -45,11 +49,14 @@ def align_recording(
         method: evidence to use: joint, hardware, network or content.
         reference: the node whose clock is the timeline; None: the first one listed.
         max_offset_s: how far from equal stamps offsets are searched.
+        encoders: folder of other encoders than those that ship.
+        preprocessing: which steps run before features describe samples.
         progress: called with the share done, 0…1.
 
     Raises:
         BadConfig: the reference is no node of the recording.
         BadRecording: a file cannot be read.
+        EncoderMismatch: the encoders cannot be used.
         NotEnoughEvidence: the reference has no stream.
     """
     nodes = list(recording.manifest.nodes)
@@ -61,7 +68,12 @@ def align_recording(
         )
     started = time.monotonic()
     evidence = evidence_of(recording, method=method)
-    tracks = tracks_of(recording, progress=lambda share: progress(DECODING_SHARE * share))
+    tracks = tracks_of(
+        recording,
+        progress=lambda share: progress(DECODING_SHARE * share),
+        encoders=encoders,
+        preprocessing=preprocessing,
+    )
     # A node without streams has no content, but hardware may still know its clock.
     with_streams = {track.node for track in tracks}
     bare = [

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from coeval.errors import BadConfig, BadRecording
 from coeval.estimates import NodeEstimate, SessionEstimate
+from coeval.preprocessing import DEFAULT_STEPS, Step
 from coeval_edge.aligned import write_aligned
 from coeval_edge.recording import open_recording
 from coeval_lab.align import Alignment, align_recording, alignment_to_json, node_segments
@@ -71,6 +72,24 @@ def align(
         Path | None, typer.Option(help="Write the aligned recording to this new folder.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG report to this file.")] = None,
+    encoders: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of other encoders, of `coeval export-encoders` or `coeval adapt`.",
+            show_default=False,
+        ),
+    ] = None,
+    without: Annotated[
+        list[Step] | None,
+        typer.Option(
+            metavar="STEP",
+            help=f"Switch a step of preprocessing off ({', '.join(Step)}); may be repeated.",
+        ),
+    ] = None,
+    with_step: Annotated[
+        list[Step] | None,
+        typer.Option("--with", metavar="STEP", help="Switch one on: wide is off by default."),
+    ] = None,
 ) -> None:
     """Estimate every node's offset and skew, and say how sure they are."""
     check_targets(out, plot)
@@ -85,6 +104,8 @@ def align(
             method=method.value,
             reference=reference,
             max_offset_s=max_offset,
+            encoders=encoders,
+            preprocessing=DEFAULT_STEPS.switched(on=with_step or (), off=without or ()),
             progress=lambda share: bar.update(task, completed=share),
         )
     notes = [f"warning: {line}" for line in disagreements(alignment.estimate)]

@@ -1,10 +1,12 @@
 """From a recording to the tracks that are aligned: the node's own pipeline, run on files."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coeval.errors import EncoderMismatch
 from coeval.features import Extractor, make_extractor
 from coeval.features.metadata import hold_missing
 from coeval.features.video import VideoFeatures
@@ -32,19 +34,27 @@ SPARSE = ("text", "image")
 
 
 def tracks_of(
-    recording: Recording, *, progress: Callable[[float], None] | None = None
+    recording: Recording,
+    *,
+    progress: Callable[[float], None] | None = None,
+    encoders: Path | None = None,
+    preprocessing: Preprocessing = DEFAULT_STEPS,
 ) -> list[StreamTrack]:
     """Embeddings, raw signals and sound of every stream of a recording.
 
     Args:
         recording: an open recording.
         progress: called with the share of streams done, 0…1.
+        encoders: folder of other encoders than those that ship.
+        preprocessing: which steps run.
 
     Raises:
         BadRecording: a file cannot be read.
-        EncoderMismatch: an encoder was made for other features.
+        EncoderMismatch: an encoder was made for other features, or those of the recording's
+            modalities are not of one set.
     """
     streams = recording.manifest.streams
+    paths = encoder_paths({stream.modality for stream in streams}, encoders)
     audio_nodes = {stream.node for stream in streams if stream.modality == "audio"}
     still_nodes = {stream.node for stream in streams if stream.modality == "image"}
     text_nodes = {stream.node for stream in streams if stream.modality == "text"}
@@ -56,11 +66,32 @@ def tracks_of(
             with_waveform=len(audio_nodes) > 1,
             with_rows=bool(still_nodes - {stream.node}),
             with_speech=bool(text_nodes - {stream.node}),
+            encoder=paths.get(stream.modality),
+            preprocessing=preprocessing,
         )
         tracks.append(track)
         if progress is not None:
             progress((k + 1) / len(streams))
     return tracks
+
+
+def encoder_paths(modalities: set[Modality], folder: Path | None) -> dict[Modality, Path]:
+    """Files of a folder of encoders by modality; none where those that ship are meant.
+
+    Raises:
+        EncoderMismatch: one cannot be used, or they are not of one set.
+    """
+    if folder is None:
+        return {}
+    paths = {modality: folder / f"{modality}.onnx" for modality in sorted(modalities)}
+    sets = {modality: Encoder.load(modality, path).encoder_set for modality, path in paths.items()}
+    if len(set(sets.values())) > 1:
+        told = ", ".join(f"{modality} of {name or 'none'}" for modality, name in sets.items())
+        raise EncoderMismatch(
+            f"{folder}: expected encoders of one set, got {told}; embeddings of two sets cannot be "
+            "compared: export all of them again"
+        )
+    return paths
 
 
 def track_of(
@@ -70,6 +101,8 @@ def track_of(
     with_waveform: bool,
     with_rows: bool,
     with_speech: bool,
+    encoder: Path | None = None,
+    preprocessing: Preprocessing = DEFAULT_STEPS,
 ) -> StreamTrack:
     """One stream's track; waveform, rows and speech only where another node has sound, stills or
     text to compare them with."""
@@ -84,6 +117,8 @@ def track_of(
         waveform=waveform,
         with_rows=with_rows,
         with_speech=with_speech,
+        encoder=encoder,
+        preprocessing=preprocessing,
     )
 
 
@@ -96,6 +131,7 @@ def track_from(
     waveform: Sequence[AudioBlock],
     with_rows: bool,
     with_speech: bool,
+    encoder: Path | None = None,
     preprocessing: Preprocessing = DEFAULT_STEPS,
 ) -> StreamTrack:
     """The track of samples stamped by a node's clock, in time order."""
@@ -128,7 +164,9 @@ def track_from(
         node=node,
         stream=stream,
         modality=modality,
-        embeddings=embed(rows, modality),
+        embeddings=embed(
+            rows, modality, encoder=None if encoder is None else Encoder.load(modality, encoder)
+        ),
         signals=signals,
         waveform=waveform,
         stills=still_track(pictures),

@@ -20,6 +20,7 @@ from coeval_training import fine_tune as tuning
 from coeval_training import train as training
 from coeval_training import train_command
 from coeval_training.checkpoint import read_checkpoint
+from coeval_training.curves import plot_curves
 from coeval_training.data import SLOTS, StreamRows
 from coeval_training.export import export_all
 from coeval_training.fine_tune import fine_tune, mixed, split, start_of
@@ -101,17 +102,14 @@ def test_a_truth_that_is_sure_enough_is_taken_at_its_word(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sigma_s", [0.3, None])
-def test_a_truth_that_is_not_leaves_the_other_nodes_out(
-    tmp_path: Path, sigma_s: float | None
-) -> None:
+def test_where_a_truth_is_not_the_alignment_is_asked(tmp_path: Path, sigma_s: float | None) -> None:
     told = {node: {"offset_s": 0, "skew_ppm": 0} for node in "ab"}
     truth: dict[str, Any] = {"nodes": told, "how": "x"} | (
         {} if sigma_s is None else {"sigma_s": sigma_s}
     )
     root = write_recording(tmp_path / "r", nodes={"a": 0, "b": 0}, truth=truth)
-    clocks = known_clocks(open_recording(root), align=never)
-    assert list(clocks.lines) == ["a"]
-    assert "needed 0.05 s" in clocks.left_out["b"]
+    clocks = known_clocks(open_recording(root), align=aligned())
+    assert (list(clocks.lines), clocks.how) == (["a", "b"], "coeval align")
 
 
 @pytest.mark.parametrize(
@@ -308,6 +306,11 @@ def test_a_run_is_kept_with_what_it_learnt_from_and_can_be_exported(
     assert (state["step"], state["began_from"]) == (4, "nothing")
     assert set(state["own_results"]) == set(state["results"])
     assert any(line.startswith("before: generated, % within 100 ms: {") for line in said)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(row["step"], set(row["own"])) for row in log] == [
+        (step, set(state["results"])) for step in (0, 2, 4)
+    ]
+    assert plot_curves(tmp_path / "run").read_bytes().startswith(b"\x89PNG")
     paths = export_all(checkpoint, tmp_path / "models")
     card = write_model_card(checkpoint, tmp_path / "models").read_text()
     assert "- walk: my own\n" in card
@@ -355,13 +358,18 @@ def test_a_real_alignment_is_asked_through_the_command(tmp_path: Path) -> None:
 def test_recordings_are_found_in_a_folder_or_as_the_folder(tmp_path: Path) -> None:
     root = write_recording(tmp_path / "all" / "r", nodes={"a": 0})
     assert find_recordings(tmp_path / "all") == find_recordings(root) == [root]
+    deep = write_recording(tmp_path / "all" / "monday" / "q", nodes={"a": 0})
+    (tmp_path / "all" / "linked").symlink_to(root)
+    assert find_recordings(tmp_path / "all") == [tmp_path / "all" / "linked", deep, root]
 
 
 @pytest.mark.usefixtures("own")
 def test_the_command_fine_tunes_what_ships_on_a_folder_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # One of them has the name of a recording that the shipped encoders were trained on.
     write_recording(tmp_path / "all" / "walk", nodes={"a": 0})
+    write_recording(tmp_path / "all" / "px4_appended", nodes={"a": 0})
     monkeypatch.setattr(train_command, "FINE_TUNE", replace(TINY, num_scenes=16))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -369,9 +377,11 @@ def test_the_command_fine_tunes_what_ships_on_a_folder_of_ones_own(
     said = " ".join(capsys.readouterr().err.split())
     assert ended.value.code in (0, None), said
     assert "walk: 2 streams used, synchronous by one node, one clock" in said
-    assert "next: coeval export-encoders --checkpoint runs/own/checkpoint.pt" in said
+    assert "whether it helps is not known" in said  # 30 s leave no end to measure on
+    assert "coeval export-encoders --checkpoint runs/own/checkpoint.pt" in said
     state = read_checkpoint(tmp_path / "runs" / "own" / "checkpoint.pt")
-    assert (state["began_from"], state["recordings"]) == ("the encoders that ship", ["walk"])
+    assert state["began_from"] == "the encoders that ship"
+    assert state["recordings"] == ["px4_appended", "walk"]
 
 
 def test_a_beginning_without_recordings_is_a_mistake() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coeval.cli import main, run
-from coeval.errors import BadConfig, BadRecording
+from coeval.errors import BadConfig, BadRecording, CoevalError
 from coeval.features import DIMS
 from coeval_edge.encoder import CONTEXT_HOPS
 from coeval_edge.recording import open_recording
@@ -422,7 +422,8 @@ def test_the_command_trains_and_draws_the_curves(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(train_command, "DEFAULTS", TrainConfig(**TINY))
-    arguments = ("--out", tmp_path / "run", "--recordings", recordings, "--steps", 2)
+    monkeypatch.setattr(train_command, "SHIPPED_RECORDINGS", recordings)
+    arguments = ("--out", tmp_path / "run", "--steps", 2)
     assert end_of_command(monkeypatch, *arguments, "--scenes", 16) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -435,17 +436,35 @@ def test_the_command_trains_and_draws_the_curves(
 def test_a_folder_without_recordings_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for folder in (tmp_path, tmp_path / "none"):
+    said = "expected folders with a recording.json", "no such folder"
+    for folder, why in zip((tmp_path, tmp_path / "none"), said, strict=True):
         assert end_of_command(monkeypatch, "--recordings", folder, "--out", tmp_path / "run") == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"--recordings {folder}: expected folders with a recording.json" in line
+        assert f"--recordings {folder}: {why}" in line
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_cannot_keep_a_run(tmp_path: Path, recordings: Path) -> None:
+def test_a_file_cannot_keep_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadConfig, match=r"--out .*: cannot be made: .*file is a file"):
-        run(["train", "--out", str(tmp_path / "file"), "--recordings", str(recordings)])
+        run(["train", "--out", str(tmp_path / "file")])
+
+
+def test_who_interrupts_is_told_what_is_kept_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **how: Any) -> Path:
+        how["rendered"](0.5)
+        how["progress"](0.5, 1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command, "run_training", interrupted)
+    arguments = ["train", "--out", str(tmp_path)]
+    with pytest.raises(CoevalError, match=f"goes on from what is rendered in {tmp_path}"):
+        run(arguments)
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(CoevalError, match="the same command goes on from its last checkpoint"):
+        run(arguments)
 
 
 @pytest.mark.parametrize(

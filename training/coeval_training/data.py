@@ -7,8 +7,9 @@ whole number of hops; the phase is part of the truth.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -162,24 +163,33 @@ def read_scene_file(path: Path) -> dict[str, StreamRows]:
 
 
 def make_scenes(
-    folder: Path, seeds: range, *, duration_s: float, workers: int
+    folder: Path,
+    seeds: range,
+    *,
+    duration_s: float,
+    workers: int,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> list[dict[str, StreamRows]]:
-    """Rows of many scenes, rendered where they are not kept yet."""
+    """Rows of many scenes, rendered where they are not kept yet; `progress` is told the share."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [scene_file(folder, seed, duration_s) for seed in seeds]
     absent = [seed for seed, path in zip(seeds, paths, strict=True) if not path.exists()]
     if absent:
+        progress(1.0 - len(absent) / len(paths))
         # Fresh processes: the caller has threads, which a fork does not survive.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            made = pool.map(
-                make_scene_file,
-                [folder] * len(absent),
-                absent,
-                [duration_s] * len(absent),
-                chunksize=4,
-            )
-            for _ in made:  # raises what a worker raised
-                pass
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=signal.signal,  # Ctrl-C reaches them too: they end at once, in silence
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            jobs = [pool.submit(make_scene_file, folder, seed, duration_s) for seed in absent]
+            for num_made, job in enumerate(as_completed(jobs), start=1):
+                job.result()  # raises what a worker raised
+                progress(1.0 - (len(absent) - num_made) / len(paths))
+        finally:
+            pool.shutdown(cancel_futures=True)
     return [read_scene_file(path) for path in paths]
 
 

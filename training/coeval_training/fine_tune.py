@@ -22,7 +22,6 @@ from coeval_training.material import Material
 from coeval_training.own_recordings import LEAST_HOPS, OwnRecording, draw_own_scene, has_pair
 from coeval_training.shipped import read_encoders
 from coeval_training.train import (
-    STEPS_PER_CHECKPOINT,
     Encoders,
     TrainConfig,
     descend,
@@ -36,6 +35,8 @@ from coeval_training.train import (
 
 FINE_TUNE = TrainConfig(num_scenes=120, num_validation=24, steps=300, rate=3e-4)
 """What differs from training from scratch: a tenth of the steps, at a seventh of the rate."""
+STEPS_PER_CHECKPOINT = 25
+"""How often progress is measured and kept: two minutes or so, which an interruption costs."""
 OWN_SHARE = 0.5
 """Share of a batch that is of one's own recordings."""
 HELD_OUT_SHARE = 0.2
@@ -122,6 +123,7 @@ def fine_tune(
     workers: int,
     say: Callable[[str], None],
     progress: Callable[[float, float], None] = lambda *_: None,
+    rendered: Callable[[float], None] = lambda _: None,
 ) -> Path:
     """Train on own recordings; returns the path of the last checkpoint.
 
@@ -133,6 +135,7 @@ def fine_tune(
         workers: processes that render scenes.
         say: called with a line now and then.
         progress: called with the share done, 0…1, and the loss.
+        rendered: called before with the share of scenes that are rendered, 0…1.
 
     Raises:
         BadConfig: the folder cannot be written, or keeps a checkpoint of another run.
@@ -151,7 +154,7 @@ def fine_tune(
         say(f"resuming at step {first_step}")
     else:
         log_file.unlink(missing_ok=True)
-    watched, scenes = watched_and_trained_on(config, folder, workers=workers)
+    watched, scenes = watched_and_trained_on(config, folder, workers=workers, rendered=rendered)
     parts = [split(each.material) for each in own]
     material = [first for first, _ in parts]
     ours = watched_own([last for _, last in parts if last], config.seed)
@@ -159,9 +162,10 @@ def fine_tune(
         f"{len(scenes)} generated scenes, {len(own)} recordings, {len(ours)} pieces of their ends "
         "held out"
     )
-    before = measure(encoders, watched, ours, device) if first_step == 0 else None
-    if before is not None:
+    if first_step == 0:
+        before = measure(encoders, watched, ours, device)
         say(f"before: {shares(before)}")
+        keep_progress(log_file, step=0, loss=None, found=before)
     num_own = round(OWN_SHARE * config.scenes_per_step)
     started = time.monotonic()
     for step in range(first_step, config.steps):
@@ -193,11 +197,18 @@ def fine_tune(
                 "own_results": after["own"],
             }
             write_checkpoint(checkpoint, state)
-            with log_file.open("a") as log:
-                row = {"step": step + 1, "loss": loss.item(), "pairs": after["generated"]}
-                log.write(json.dumps(row) + "\n")
+            keep_progress(log_file, step=step + 1, loss=loss.item(), found=after)
     say(f"{time.monotonic() - started:.0f} s")
     return checkpoint
+
+
+def keep_progress(
+    log_file: Path, *, step: int, loss: float | None, found: dict[str, Results]
+) -> None:
+    """Add what was measured after so many steps to a run's log; the first row is of none."""
+    row = {"step": step, "loss": loss, "pairs": found["generated"], "own": found["own"]}
+    with log_file.open("a") as log:
+        log.write(json.dumps(row) + "\n")
 
 
 def mixed(chosen: list[Scene], num_own: int) -> list[Scene]:

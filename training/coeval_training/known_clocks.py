@@ -1,7 +1,8 @@
 """What is known of the clocks of a recording of one's own: the labels of training without labels.
 
 Streams of one node share its clock. Those of several are as synchronous as the recording's truth
-says; without one, `coeval align` is asked, and only nodes that it locked are used.
+says; without one that is sure enough `coeval align` is asked, and only nodes that it locked are
+used.
 """
 
 import json
@@ -57,7 +58,8 @@ def known_clocks(recording: Recording, *, align: Align | None = None) -> KnownCl
             how="one node, one clock",
             left_out={},
         )
-    if manifest.truth is not None:
+    truth = manifest.truth
+    if truth is not None and truth.sigma_s is not None and truth.sigma_s <= MOST_SIGMA_S:
         return by_truth(recording, nodes)
     reference = nodes[0]
     answer = (align or run_align)(recording.root)
@@ -85,11 +87,6 @@ def by_truth(recording: Recording, nodes: list[str]) -> KnownClocks:
     """Clocks as the recording's `truth` states them."""
     truth = recording.manifest.truth
     assert truth is not None
-    how = f"the recording's truth ({truth.how})"
-    if truth.sigma_s is None or truth.sigma_s > MOST_SIGMA_S:
-        stated = "not stated" if truth.sigma_s is None else f"good to {truth.sigma_s:g} s"
-        why = f"the recording's truth is {stated}, needed {MOST_SIGMA_S:g} s"
-        return only(nodes[0], nodes, how=how, why=why)
     start_ns = (
         min(first_ns(recording, node) for node in nodes)
         if truth.start_s is None
@@ -106,7 +103,7 @@ def by_truth(recording: Recording, nodes: list[str]) -> KnownClocks:
             for node, told in known.items()
             if told.jumps
         },
-        how=how,
+        how=f"the recording's truth ({truth.how})",
         left_out={node: "the truth does not name it" for node in nodes if node not in known},
     )
 

@@ -39,14 +39,18 @@ class OwnRecording:
 
 
 def find_recordings(folder: Path) -> list[Path]:
-    """The recordings in a folder, or the folder itself where it is one.
+    """The recordings in a folder, at any depth, or the folder itself where it is one.
 
     Raises:
         BadConfig: there is none.
     """
+    if not folder.exists():
+        raise BadConfig(f"--recordings {folder}: no such folder")
     if (folder / MANIFEST_FILE).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}"))
+    # `rglob` does not follow links to folders, `*` does.
+    manifests = {*folder.glob(f"*/{MANIFEST_FILE}"), *folder.rglob(MANIFEST_FILE)}
+    found = sorted(path.parent for path in manifests)
     if not found:
         raise BadConfig(
             f"--recordings {folder}: expected folders with a {MANIFEST_FILE}, found none; "

@@ -305,18 +305,39 @@ def optimiser_of(encoders: Encoders, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def watched_and_trained_on(
-    config: TrainConfig, folder: Path, *, workers: int
+    config: TrainConfig,
+    folder: Path,
+    *,
+    workers: int,
+    rendered: Callable[[float], None] = lambda _: None,
 ) -> tuple[list[dict[str, StreamRows]], list[dict[str, StreamRows]]]:
-    """A run's generated scenes: those that progress is watched on, and those to train on."""
-    watched, scenes = (
-        make_scenes(
-            folder / "scenes", range(first, first + num), duration_s=length_s, workers=workers
-        )
-        for first, num, length_s in (
+    """A run's generated scenes: those that progress is watched on, and those to train on.
+
+    `rendered` is told the share that is there, where some are not.
+    """
+    made: list[list[dict[str, StreamRows]]] = []
+    seconds = (config.num_validation * WATCHED_S, config.num_scenes * config.scene_s)
+    for k, (first, num, length_s) in enumerate(
+        (
             (FIRST_WATCHED_SEED, config.num_validation, WATCHED_S),
             (0, config.num_scenes, config.scene_s),
         )
-    )
+    ):
+        before_s, own_s = sum(seconds[:k]), seconds[k]
+
+        def tell(share: float, before_s: float = before_s, own_s: float = own_s) -> None:
+            rendered((before_s + own_s * share) / sum(seconds))
+
+        made.append(
+            make_scenes(
+                folder / "scenes",
+                range(first, first + num),
+                duration_s=length_s,
+                workers=workers,
+                progress=tell,
+            )
+        )
+    watched, scenes = made
     return watched, scenes
 
 
@@ -381,6 +402,7 @@ def train(
     workers: int,
     say: Callable[[str], None],
     progress: Callable[[float, float], None] = lambda *_: None,
+    rendered: Callable[[float], None] = lambda _: None,
 ) -> Path:
     """Train the encoders; returns the path of the last checkpoint.
 
@@ -391,6 +413,7 @@ def train(
         workers: processes that render scenes.
         say: called with a line now and then.
         progress: called with the share done, 0…1, and the loss.
+        rendered: called before with the share of scenes that are rendered, 0…1.
 
     Raises:
         BadConfig: the folder cannot be written, or keeps a checkpoint of another run.
@@ -409,7 +432,7 @@ def train(
         say(f"resuming at step {first_step}")
     else:
         log_file.unlink(missing_ok=True)
-    watched, scenes = watched_and_trained_on(config, folder, workers=workers)
+    watched, scenes = watched_and_trained_on(config, folder, workers=workers, rendered=rendered)
     recordings = read_recordings(recordings_folder, seed=config.seed)
     say(f"{len(scenes)} generated scenes, {len(recordings)} real recordings")
     ceiling = math.log((1 + NUM_WRONG) * (2 * config.longest_lag_hops + 1))

@@ -5,9 +5,22 @@ modality, in training and on the node alike. A step is on by default where it wa
 (docs/decisions/0024); the encoders are trained with each of them on and off.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from coeval.samples import Modality
+
+
+class Step(StrEnum):
+    """The steps, as they are called in configurations."""
+
+    noise = "noise"
+    spikes = "spikes"
+    wide = "wide"
+    light = "light"
+    cleanup = "cleanup"
+    standardise = "standardise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +43,11 @@ class Preprocessing:
     def steps(self, modality: Modality) -> tuple[str, ...]:
         """Names of the steps that run on a modality's streams."""
         return tuple(name for name in STEPS[modality] if getattr(self, name))
+
+    def switched(self, *, on: Collection[Step] = (), off: Collection[Step] = ()) -> "Preprocessing":
+        """The same with some steps switched on, then some off."""
+        changes = dict.fromkeys(on, True) | dict.fromkeys(off, False)
+        return replace(self, **{step.value: is_on for step, is_on in changes.items()})
 
 
 STEPS: dict[Modality, tuple[str, ...]] = {
