@@ -14,6 +14,7 @@ import numpy as np
 from coeval.compare import PairWork, compare_all, is_sure
 from coeval.errors import NotEnoughEvidence
 from coeval.estimates import UNRELATED, UNSURE, Jump, NodeEstimate, PairEstimate, SessionEstimate
+from coeval.interval import NORMAL_95
 from coeval.line import LineFit, fit_peak
 from coeval.placing import Contradiction, PairLine, Solution, solve_lines
 from coeval.rough_places import Place
@@ -169,8 +170,8 @@ def estimate_nodes(
             line=ClockLine(
                 t0_ref_ns=RefNs(round(start_ns)), offset_ns=offset_ns, skew_ppb=skew_ppm * 1e3
             ),
-            ci95_ns=1.96 * float(np.sqrt(covariance[0, 0])),
-            skew_ci95_ppb=1.96e3 * float(np.sqrt(covariance[1, 1])),
+            ci95_ns=NORMAL_95 * float(np.sqrt(covariance[0, 0])),
+            skew_ci95_ppb=NORMAL_95 * 1e3 * float(np.sqrt(covariance[1, 1])),
             jumps=tuple(sorted(jumps, key=lambda jump: jump.t_ref_ns)),
             evidence=tuple(sorted(kinds.get(name, ()))),
             cov_offset_skew=1e3 * float(covariance[0, 1]),
@@ -260,7 +261,7 @@ def as_sure_as(fit: LineFit, *, reach_ns: float) -> LineFit:
     """A line from embeddings, as wide as its peak and the side lobes of its place make it."""
     covariance = COARSE_SIGMA**2 * fit.covariance
     if reach_ns > MAIN_LOBE_NS:
-        covariance[0, 0] = max(covariance[0, 0], (reach_ns / 1.96) ** 2)
+        covariance[0, 0] = max(covariance[0, 0], (reach_ns / NORMAL_95) ** 2)
     return replace(fit, covariance=covariance)
 
 

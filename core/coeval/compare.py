@@ -167,8 +167,7 @@ def compare_nodes(
         seen = still_scores(a, b, grid)
         if surface is not None:
             # Embeddings of stills say little against other streams: no more than chance lets them.
-            share = 1.0 if seen is None else believed_share(surface.scores.sum(axis=0), grid)
-            surfaces.append(surface.weighted(np.float32(share)))
+            surfaces.append(surface if seen is None else within_chance(surface, grid))
             compared.append(f"{a.stream}-{b.stream}")
         for raw in (signal_scores(a, b, grid), seen, instant_scores(a, b, grid)):
             if raw is not None:
@@ -344,14 +343,17 @@ def speech_surfaces(
     grid: LagGrid,
     usable: NDArray[np.float32],
 ) -> list[Surface]:
-    """Scores of speech against lines of text, where embeddings did not decide."""
+    """Scores of speech against lines of text, where embeddings did not decide.
+
+    Verses repeat: what is sung agrees with the lines of another verse as well as with its own.
+    """
     found = []
     for a, b in itertools.product(first, second):
         if a.speech is not None and b.spans is not None:
             found.append(speech_surface(a.speech, b.spans, grid=grid, is_text_first=False))
         if a.spans is not None and b.speech is not None:
             found.append(speech_surface(b.speech, a.spans, grid=grid, is_text_first=True))
-    return [surface.weighted(usable) for surface in found if surface]
+    return [within_chance(surface.weighted(usable), grid) for surface in found if surface]
 
 
 def is_sound_and_ceaseless(sound: StreamTrack, text: StreamTrack) -> bool:
@@ -375,6 +377,11 @@ def overlapping(
     least_ns = max(LEAST_OVERLAP_S * NS_PER_S, LEAST_OVERLAP * shorter)
     usable: NDArray[np.float32] = (common >= least_ns).astype(np.float32)
     return usable
+
+
+def within_chance(surface: Surface, grid: LagGrid) -> Surface:
+    """Scores scaled down until no wrong lag reaches higher than chance lets it."""
+    return surface.weighted(np.float32(believed_share(surface.scores.sum(axis=0), grid)))
 
 
 def tempered(surface: Surface) -> Surface | None:

@@ -1,10 +1,12 @@
 """Speech against lines of text: the right lag, its sign, and no answer where lines do not tell."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from coeval.align import align_tracks
+from coeval.compare import speech_surfaces
 from coeval.hops import EMBEDDING_DIM, HOP_NS, Hops
 from coeval.line import LagGrid, fit_peak, search_lines
 from coeval.segments import cut_spans, cut_speech
@@ -142,6 +144,23 @@ def test_nodes_whose_embeddings_do_not_tell_are_placed_by_speech() -> None:
     assert abs(found.line.offset_ns - 5 * S) < 0.2 * S
     assert found.ci95_ns is not None
     assert found.ci95_ns > 0.08 * S, "lines made by hand are no better than that"
+
+
+def test_verses_that_repeat_tell_no_more_than_chance_of_which_is_sung() -> None:
+    verse = dialogue(1, seconds=15.0)
+    starts_ns = 15 * S * np.arange(8)[:, None]
+    song = TextSpans(
+        begins_ns=np.ravel(verse.begins_ns + starts_ns), ends_ns=np.ravel(verse.ends_ns + starts_ns)
+    )
+    sung = spoken(song, 2)
+    raw = speech_surface(sung, song, grid=GRID, is_text_first=False)
+    assert raw is not None
+    another_verse = slice((20 + 14) * S // STEP_NS, None)
+    assert raw.scores.sum(axis=0)[another_verse].max() > 20.0
+    mic = StreamTrack(node="mic", stream="a", modality="audio", embeddings=(), speech=sung)
+    lyrics = StreamTrack(node="pc", stream="t", modality="text", embeddings=(), spans=song)
+    (told,) = speech_surfaces([mic], [lyrics], GRID, np.ones(GRID.num_lags, np.float32))
+    assert told.scores.sum(axis=0)[another_verse].max() < math.log(GRID.num_lags) + 1e-3
 
 
 def test_speech_and_lines_are_cut_where_a_clock_steps() -> None:
