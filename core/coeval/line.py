@@ -164,7 +164,11 @@ def spread_of(curve: NDArray[np.floating]) -> float:
 
 
 def fit_peak(
-    search: LineSearch, grid: LagGrid, *, near: tuple[int, int] | None = None
+    search: LineSearch,
+    grid: LagGrid,
+    *,
+    near: tuple[int, int] | None = None,
+    near_spread: float = 0.0,
 ) -> LineFit | None:
     """The best line, between the grid's points, with the covariance of its peak.
 
@@ -172,6 +176,8 @@ def fit_peak(
         search: sums over lines.
         grid: the lags.
         near: restrict the lag to these indices (from, to); None: anywhere.
+        near_spread: standard deviation of scores beside the peak, where it is known to be more
+            than that of scores at wrong lags.
 
     Returns:
         The line, or None where the scores have no peak.
@@ -209,8 +215,8 @@ def fit_peak(
         z=(peak - float(np.median(seen))) / spread,
         margin=(peak - rival) / spread,
         lags_tried=int(np.count_nonzero(curve)),
-        reach_ns=grid.step_ns * reach_of(around, spread, share=0.95),
-        utmost_ns=grid.step_ns * reach_of(around, spread, share=0.995),
+        reach_ns=grid.step_ns * reach_of(around, max(spread, near_spread), share=0.95),
+        utmost_ns=grid.step_ns * reach_of(around, max(spread, near_spread), share=0.995),
     )
 
 

@@ -3,6 +3,7 @@
 A node is placed by all nodes placed before, so that pairs too weak to decide alone still count.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.compare import LAG_STEP_NS, PairWork, is_sure
-from coeval.line import LagGrid, LineFit, LineSearch, fit_peak
+from coeval.line import LEAST_SPREAD_NATS, LagGrid, LineFit, LineSearch, fit_peak, spread_of
 from coeval.placing import PairLine, solve_lines
 
 
@@ -79,30 +80,92 @@ def place_nodes(
 def best_place(
     works: Mapping[tuple[str, str], PairWork], placed: Mapping[str, Place], name: str
 ) -> Place | None:
-    """The offset that the pairs with all placed nodes agree on most; None without any pair."""
-    curves: list[tuple[float, NDArray[np.float32]]] = []
-    are_loose: list[bool] = []
-    for other, place in placed.items():
-        work = works.get((other, name)) or works.get((name, other))
-        if work is None or work.is_unproven:
-            continue
-        are_loose.append(work.is_loose)
-        if (other, name) in works:
-            curves.append((place.lag_ns + work.grid.lowest_ns, work.search.curve))
-        else:
-            highest_ns = work.grid.at(work.grid.num_lags - 1)
-            curves.append((place.lag_ns - highest_ns, work.search.curve[::-1]))
-    if not curves:
+    """The offset that the pairs with all placed nodes agree on most; None without any pair.
+
+    Each pair counts by how far its best stands out: scores of a broad map spread as far at wrong
+    lags as those of a sharp one, and tell less. What surrounds a peak is the node's own, though,
+    and alike in all pairs that have theirs there: they do not average, and their spreads add up.
+    """
+    voices = [
+        voice_of(work, place, is_second=(other, name) in works)
+        for other, place in placed.items()
+        if (work := works.get((other, name)) or works.get((name, other))) is not None
+        and work.fit is not None
+        and not work.is_unproven
+    ]
+    loudest = max((voice.weight for voice in voices), default=0.0)
+    if loudest <= 0:
         return None
-    lowest = min(low for low, _ in curves)
-    highest = max(low + len(curve) * LAG_STEP_NS for low, curve in curves)
+    lowest = min(voice.lowest_ns for voice in voices)
+    highest = max(voice.lowest_ns + len(voice.curve) * LAG_STEP_NS for voice in voices)
     axis = np.arange(lowest, highest, LAG_STEP_NS)
-    total = np.zeros(len(axis))
-    for low, curve in curves:
-        total += np.interp(axis, low + np.arange(len(curve)) * LAG_STEP_NS, curve, left=0, right=0)
+    each = np.stack([voice.at(axis) for voice in voices])
+    shares = np.array([voice.weight / loudest for voice in voices])
+    total = shares @ each
+    agreed = [voice.agreed(row[total.argmax()]) for voice, row in zip(voices, each, strict=True)]
     search = LineSearch(t_mid_ns=0.0, skews_ppm=np.zeros(1), sums=total[None, :].astype(np.float32))
     grid = LagGrid(lowest_ns=round(lowest), step_ns=LAG_STEP_NS, num_lags=len(axis))
-    fit = fit_peak(search, grid)
+    fit = fit_peak(search, grid, near_spread=float(shares @ agreed))
     if fit is None:
         return None
-    return Place(lag_ns=fit.lag_ns, fit=fit, is_loose=all(are_loose))
+    return Place(lag_ns=fit.lag_ns, fit=fit, is_loose=all(voice.is_loose for voice in voices))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """What a pair says of where a node belongs."""
+
+    lowest_ns: float
+    """Offset of the node against the reference to which the first score belongs."""
+    curve: NDArray[np.float32]
+    """Scores, LAG_STEP_NS apart."""
+    height: float
+    """How far the best of them stands out, nats."""
+    spread: float
+    """Standard deviation of the scores at wrong lags."""
+    weight: float
+    """How much it counts: its height over the square of its spread, as signals in noise are summed
+    so that the sum stands out most (maximal-ratio combining)."""
+    is_loose: bool
+    """Whether it says only loosely when something happened."""
+
+    def at(self, offsets_ns: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Its scores at offsets of the node, 0 beyond its ends."""
+        own_ns = self.lowest_ns + np.arange(len(self.curve)) * LAG_STEP_NS
+        scores: NDArray[np.float64] = np.interp(offsets_ns, own_ns, self.curve, left=0, right=0)
+        return scores
+
+    def agreed(self, score: float) -> float:
+        """Spread of the scores beside a place that has this one, as far as its best lies there."""
+        return self.spread * min(max(score / self.height, 0.0), 1.0) if self.height > 0 else 0.0
+
+
+def voice_of(work: PairWork, place: Place, *, is_second: bool) -> Voice:
+    """What a pair says of one of its nodes, the other one having been placed.
+
+    Args:
+        work: the pair; it has a best line.
+        place: where its other node is.
+        is_second: whether the node in question is the pair's second.
+    """
+    assert work.fit is not None
+    curve, grid = work.search.curve, work.grid
+    spread = max(spread_of(curve), LEAST_SPREAD_NATS)
+    height = max(work.fit.z, 0.0) * spread
+    return Voice(
+        lowest_ns=place.lag_ns + (grid.lowest_ns if is_second else -grid.at(grid.num_lags - 1)),
+        curve=curve if is_second else curve[::-1],
+        height=height,
+        spread=spread,
+        weight=height / max(spread, chance_spread(work.fit.lags_tried)) ** 2,
+        is_loose=work.is_loose,
+    )
+
+
+def chance_spread(num_lags: int) -> float:
+    """Spread (nats) of scores that reach by chance what the best of so many wrong lags reaches.
+
+    Where little is scored, most lags are all but zero and do not show it: the best of L reaches
+    ln L nats, and lies √(2 ln L) spreads out.
+    """
+    return math.sqrt(0.5 * math.log(max(num_lags, 2)))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from coeval.compare import LAG_STEP_NS, PairWork, compare_all, is_sure, usable_lags
 from coeval.jumps import JumpFit, find_jump, lag_at
 from coeval.lag import DenseStream, densify
-from coeval.line import LagGrid, Surface
+from coeval.line import RIVAL_DISTANCE_S, LagGrid, Surface
 from coeval.placing import PairLine
 from coeval.rough_places import Place, best_place, place_nodes, tied_by
 from coeval.segments import clock_of, cut_tracks, segment_name
 from coeval.signals import FINE_BLOCK_S, signal_surface
 from coeval.steps import Partner, sharpen_instant, witness_of
+from coeval.time import NS_PER_S
 from coeval.tracks import StreamTrack, node_span
 
 MOST_STEPS = 8
@@ -138,7 +139,7 @@ def next_cut(session: PlacedSession, known: Collection[str], *, reference: str) 
             continue
         partners = partners_of(name, session, seen, reference)
         jump = step_of(name, place, partners, session)
-        if jump is None:
+        if jump is None or (name in session.placed and not has_side_at(jump, name, place, session)):
             continue
         rank = (round(jump.gain, 3), clock_of(name) != reference)
         is_told = is_sure(jump.before) and is_sure(jump.after)
@@ -251,6 +252,17 @@ def step_of(
         for surface in partner.surfaces
     ]
     return find_jump(witnesses, grid, span_ns=(start_ns, stop_ns))
+
+
+def has_side_at(jump: JumpFit, name: str, place: Place, session: PlacedSession) -> bool:
+    """Whether a step leaves one of its sides where the segment as a whole was surely placed.
+
+    Of a clock that stepped, one line fits best what lies on the longer side. Two lines far from it
+    are two of many that fit short pieces by chance, as lines of text do that say the same again.
+    """
+    middle_ns = 0.5 * sum(map(float, node_span(session.by_segment[name]))) - place.lag_ns
+    misses_ns = [abs(lag_at(side, middle_ns) - place.lag_ns) for side in (jump.before, jump.after)]
+    return min(misses_ns) <= RIVAL_DISTANCE_S * NS_PER_S
 
 
 def cut_at_step(
