@@ -89,6 +89,6 @@ def apply(session: Session, estimate: "Future[SessionEstimate]", *, now_s: float
     if isinstance(failure, NotEnoughEvidence):
         logger.debug("no estimate reason=%s", failure)
     else:
-        session.counts["failed_estimates"] += 1
+        session.told.counts["failed_estimates"] += 1
         logger.error("estimate failed", exc_info=failure)
     session.tell_clocks(now_s=now_s)

@@ -95,7 +95,7 @@ class EvidenceBook:
         sources = self.clocks.sources
         if evidence.source not in sources and len(sources) >= MOST_SOURCES:
             return True
-        known = {clock for filter_ in self.clocks.filters() for clock in filter_.clocks}
+        known = {clock for filter_ in self.clocks.groups for clock in filter_.clocks}
         named = known | {evidence.first, evidence.second}
         return len(named) > max(len(known), MOST_CLOCKS)
 
@@ -103,7 +103,7 @@ class EvidenceBook:
         """What is known of every node tied to the reference, as lines that hold at an instant."""
         reference = self.clocks.reference
         found = []
-        for filter_ in self.clocks.filters():
+        for filter_ in self.clocks.groups:
             if reference not in filter_:
                 continue
             for clock in filter_.clocks:
@@ -128,13 +128,13 @@ class EvidenceBook:
 
     def nodes(self) -> list[str]:
         """The nodes of which something was measured."""
-        clocks = {clock for filter_ in self.clocks.filters() for clock in filter_.clocks}
+        clocks = {clock for filter_ in self.clocks.groups for clock in filter_.clocks}
         return sorted(filter(is_node, clocks))
 
     def latest_ref_ns(self) -> int | None:
         """The latest instant of the reference's clock that was measured; None: none was."""
         reference = self.clocks.reference
-        for filter_ in self.clocks.filters():
+        for filter_ in self.clocks.groups:
             if reference in filter_:
                 return filter_.t_root_ns + filter_.whole_offset(reference)
         return None
@@ -145,7 +145,7 @@ class EvidenceBook:
         `scale` is real over claimed scatter; a source that is not `trusted` changed its mind too
         often to be listened to.
         """
-        now_ns = {clock: f.t_root_ns for f in self.clocks.filters() for clock in f.clocks}
+        now_ns = {clock: f.t_root_ns for f in self.clocks.groups for clock in f.clocks}
         return {
             name: {
                 "scale": round(trust.scale, 2),

@@ -172,7 +172,7 @@ class Aggregator:
     def _hand_out(self, name: str, session: Session) -> None:
         """Give what a session left to the store, and to the broker."""
         self._keep(name, session)
-        for message in session.take_outbox():
+        for message in session.told.take_outbox():
             self._publish(message)
 
     def _tell_ticks(self) -> None:
@@ -291,7 +291,7 @@ class Aggregator:
 
         A message that left nothing is acknowledged here.
         """
-        records = session.take_records()
+        records = session.told.take_records()
         ack = None if event is None else event.ack
         if records and self.store is not None:
             kept = Kept(session=name, utc_ns=time.time_ns(), records=tuple(records), ack=ack)

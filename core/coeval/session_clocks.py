@@ -11,16 +11,18 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from coeval.clock_filter import ClockFilter, FloatArray
+from coeval.clock_filter import ClockFilter
 from coeval.clock_findings import Finding, FindingKind, finding, is_leap_second
+from coeval.clock_groups import LOOSE, ClockGroups
+from coeval.clock_state import LARGEST_CI95_NS, ClockState
 from coeval.evidence import UTC, Evidence, EvidenceKind
 from coeval.innovation import innovation, is_usable, root_time
 from coeval.interval import NORMAL_95, half_width_95
-from coeval.oscillators import PERFECT, UNKNOWN, OscillatorClass
+from coeval.jump_doubts import DOUBT_S, Doubt, JumpDoubts
+from coeval.oscillators import UNKNOWN, OscillatorClass
 from coeval.source_trust import STEP_NATS, SeenStep, SourceTrust
 from coeval.time import NS_PER_S
 from coeval.witnesses import (
@@ -47,59 +49,8 @@ LATEST_S = 600.0
 """Samples that come later than this after their time are dropped, and those so far ahead."""
 TELL_SCALE = 2.0
 """A source that scatters this much more than it claims is named."""
-DOUBT_S = 120.0
-"""For so long after a jump another source may show that there was none."""
 RECENT_S = 60.0
 """A kind of evidence is named while its last sample is no older."""
-LOOSE = 10.0
-"""A new clock may lie this many standard deviations of its first sample away."""
-LARGEST_CI95_NS = 0.5 * NS_PER_S
-"""A clock known no better is not locked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockState:
-    """What is known of a clock at an instant."""
-
-    offset_ns: int
-    """clock − reference; positive: fast."""
-    skew_ppb: float
-    """Same sign."""
-    ci95_ns: float
-    """Half-width of the offset's 95% interval."""
-    skew_ci95_ppb: float
-    """Half-width of the skew's."""
-    covariance: FloatArray
-    """Of offset (ns) and skew (ppb), shape (2, 2), a doubted jump included."""
-    kinds: tuple[EvidenceKind, ...]
-    """Kinds of evidence of the last minute."""
-    holdover_s: float
-    """Time since the last evidence about this clock."""
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether it is known well enough to be used."""
-        return self.ci95_ns <= LARGEST_CI95_NS
-
-
-@dataclass(slots=True)
-class Doubt:
-    """A jump that another source may yet contradict."""
-
-    clock: str
-    """The clock that seems to have stepped."""
-    source: str
-    """The source that said so."""
-    size_ns: float
-    """By how much."""
-    t_root_ns: int
-    """When, on the root's clock."""
-    without: ClockFilter
-    """The states without the jump."""
-    since: list[Evidence]
-    """The samples that showed it, and all that came later."""
-    is_shared: bool
-    """Whether another source speaks of the clock, so that a contradiction may come."""
 
 
 class SessionClocks:
@@ -124,12 +75,11 @@ class SessionClocks:
         """Samples by what became of them: used, held, late, ahead, distrusted, unusable."""
         self.sources: dict[str, SourceTrust] = {}
         """What was learnt of each source."""
-        self._oscillators = dict(oscillators or {}) | {UTC: PERFECT}
-        self._default = default
-        self._filters: list[ClockFilter] = []
+        self.groups = ClockGroups(oscillators=oscillators, default=default)
+        """The clocks that evidence ties together, with their states."""
         self._heard: dict[str, dict[EvidenceKind, float]] = {}
         self._num_used: Counter[str] = Counter()
-        self._doubts: list[Doubt] = []
+        self._doubts = JumpDoubts()
         self._ahead_ns = -math.inf
         self._stepped_ns: dict[str, int] = {}
 
@@ -141,7 +91,7 @@ class SessionClocks:
         if not is_usable(evidence):
             self.counts["unusable"] += 1
             return []
-        filter_ = self._tie(evidence)
+        filter_ = self.groups.tie(evidence, reference=self.reference)
         clocks = frozenset((evidence.first, evidence.second))
         trust = self.sources.setdefault(evidence.source, SourceTrust(clocks=clocks))
         t_root_ns = root_time(filter_, evidence)
@@ -157,37 +107,19 @@ class SessionClocks:
         if trust.is_distrusted(t_root_ns):
             self.counts["distrusted"] += 1
             return []
-        for doubt in self._doubts:
-            if evidence.first in doubt.without and evidence.second in doubt.without:
-                doubt.since.append(evidence)
+        self._doubts.note(evidence)
         stepped_ns = [self._stepped_ns.get(c, t_root_ns) for c in (evidence.first, evidence.second)]
         if t_root_ns < max(stepped_ns):
             self.counts["before_step"] += 1
             return []
-        undone = self._settle_doubts(filter_, evidence)
-        if undone:
-            return undone
+        refuted = self._doubts.refuted_by(evidence, filter_, sources=self.sources)
+        if refuted is not None:
+            return self._undo(filter_, refuted)
         return self._weigh(filter_, evidence, trust)
-
-    def set_oscillator(self, clock: str, oscillator: OscillatorClass) -> None:
-        """Say what kind of clock one is."""
-        self._oscillators[clock] = oscillator
-        filter_ = self._find(clock)
-        if filter_ is not None:
-            filter_.set_oscillator(clock, oscillator)
-
-    @property
-    def known_oscillators(self) -> Mapping[str, OscillatorClass]:
-        """The kinds of the clocks of which it was said."""
-        return self._oscillators
-
-    def oscillator(self, clock: str) -> OscillatorClass:
-        """What kind of clock one is."""
-        return self._oscillators.get(clock, self._default)
 
     def at(self, clock: str, t_ref_ns: int) -> ClockState | None:
         """State of a clock at an instant of the reference; None: nothing ties the two."""
-        filter_ = self._find(clock)
+        filter_ = self.groups.of(clock)
         if filter_ is None or self.reference not in filter_ or clock == self.reference:
             return None
         reference_ns = filter_.whole_offset(self.reference)
@@ -217,7 +149,7 @@ class SessionClocks:
         Returns:
             Second − first, positive: the second is fast; None: nothing ties the two.
         """
-        filter_ = self._find(first)
+        filter_ = self.groups.of(first)
         if filter_ is None or second not in filter_:
             return None
         half_width = half_width_95(filter_.bounded_shares(second, against=first))
@@ -225,21 +157,13 @@ class SessionClocks:
         ci95_ns = half_width * sigma_ns
         return filter_.whole_offset(second) - filter_.whole_offset(first), ci95_ns
 
-    def filters(self) -> list[ClockFilter]:
-        """The groups of clocks that evidence ties together, each with its states."""
-        return list(self._filters)
-
-    def group_of(self, clock: str) -> ClockFilter | None:
-        """The group of clocks that a clock is tied to; None: nothing was measured of it."""
-        return self._find(clock)
-
     def forget(self, clock: str) -> None:
         """A clock started anew: nothing that was known of it holds."""
-        self._doubts = [doubt for doubt in self._doubts if clock not in doubt.without]
+        self._doubts.forget(clock)
         self._heard.pop(clock, None)
         self._num_used.pop(clock, None)
         self._stepped_ns.pop(clock, None)
-        filter_ = self._find(clock)
+        filter_ = self.groups.of(clock)
         if filter_ is None:
             return
         for name in [n for n, trust in self.sources.items() if clock in trust.clocks]:
@@ -248,15 +172,14 @@ class SessionClocks:
                 filter_.remove_bias(name)
         if filter_.index:
             filter_.remove_clock(clock)
-        if not filter_.index:
-            self._filters.remove(filter_)
+        self.groups.remove_if_empty(filter_)
 
     def _doubt_ns(self, clock: str) -> float:
         """How far a clock may be off because it is not decided yet whether it stepped.
 
         While a jump may still turn out to be one, or to be none, both answers are stated.
         """
-        told = [abs(d.size_ns) for d in self._doubts if d.clock == clock and d.is_shared]
+        told = self._doubts.sizes_ns(clock)
         waiting = [
             abs(trust.held[-1][1]) + NORMAL_95 * trust.scale * trust.held[-1][0].sigma_ns
             for trust in self.sources.values()
@@ -282,7 +205,7 @@ class SessionClocks:
         if is_denied or abs(seen.size_ns) > LARGEST_CI95_NS:
             return None
         since_ns = trust.recent[-seen.num][0].t_second_ns
-        filter_ = self._find(trust.recent[-1][0].second)
+        filter_ = self.groups.of(trust.recent[-1][0].second)
         if filter_ is None:
             return None
         since_ns -= filter_.whole_offset(trust.recent[-1][0].second)
@@ -290,46 +213,6 @@ class SessionClocks:
             self.sources, trust.recent[-1][0], size_ns=seen.size_ns, t_root_ns=filter_.t_root_ns
         )
         return None if any(other.accepted_ns > since_ns for other in others) else seen
-
-    def _find(self, clock: str) -> ClockFilter | None:
-        return next((f for f in self._filters if clock in f), None)
-
-    def _tie(self, evidence: Evidence) -> ClockFilter:
-        """The filter of both clocks, made or joined where there is none yet."""
-        first, second = self._find(evidence.first), self._find(evidence.second)
-        t_first_ns = evidence.t_second_ns - evidence.offset_ns
-        if first is None:
-            oscillator = self.oscillator(evidence.first)
-            first = ClockFilter(evidence.first, oscillator, t_root_ns=t_first_ns)
-            self._filters.append(first)
-        if second is None:
-            oscillator = self.oscillator(evidence.second)
-            second = ClockFilter(evidence.second, oscillator, t_root_ns=evidence.t_second_ns)
-            self._filters.append(second)
-        if first is second:
-            return first
-        # The group that holds the reference keeps its root; else the one of more clocks.
-        swap = self.reference in second or (
-            self.reference not in first and len(second.clocks) > len(first.clocks)
-        )
-        kept, gone = (second, first) if swap else (first, second)
-        near, far = (evidence.second, evidence.first) if swap else (evidence.first, evidence.second)
-        measured_ns = -evidence.offset_ns if swap else evidence.offset_ns
-        t_kept_ns = t_first_ns + (evidence.offset_ns if swap else 0) - kept.whole_offset(near)
-        t_gone_ns = t_first_ns + (0 if swap else evidence.offset_ns) - gone.whole_offset(far)
-        # Either group may have heard of a later instant: both go on to the later of the two.
-        late_ns = max(kept.t_root_ns - t_kept_ns, gone.t_root_ns - t_gone_ns, 0)
-        kept.predict(t_kept_ns + late_ns)
-        gone.predict(t_gone_ns + late_ns)
-        base_ns = kept.whole_offset(near) + measured_ns - gone.whole_offset(far)
-        known = kept.spread(near)[0, 0] + gone.spread(far)[0, 0]
-        for clock in (evidence.first, evidence.second):
-            kind, late_s = self.oscillator(clock), late_ns / NS_PER_S
-            known += (kind.skew_sigma_ppb * late_s) ** 2 + kind.wander(late_s)
-        sigma = LOOSE * math.sqrt(evidence.sigma_ns**2 + evidence.bias_sigma_ns**2 + known)
-        kept.absorb(gone, base_ns=base_ns, sigma_ns=sigma)
-        self._filters.remove(gone)
-        return kept
 
     def _weigh(self, filter_: ClockFilter, evidence: Evidence, trust: SourceTrust) -> list[Finding]:
         """Take a sample in, or hold it back."""
@@ -497,36 +380,13 @@ class SessionClocks:
             self._weigh(filter_, sample, self.sources[sample.source])
         if not is_told:
             return []
-        self._doubts = [d for d in self._doubts if d.clock != clock] + [doubt]
+        self._doubts.add(doubt)
         return [finding("jump", onset, clock=clock, size_ns=size_ns)]
-
-    def _settle_doubts(self, filter_: ClockFilter, evidence: Evidence) -> list[Finding]:
-        """See whether a sample confirms or refutes a jump that another source showed."""
-        for doubt in list(self._doubts):
-            if filter_.t_root_ns - doubt.t_root_ns > DOUBT_S * NS_PER_S:
-                self._doubts.remove(doubt)
-                continue
-            clocks = {evidence.first, evidence.second}
-            known = all(clock in doubt.without for clock in clocks)
-            if evidence.source == doubt.source or doubt.clock not in clocks or not known:
-                continue
-            doubt.without.predict(filter_.t_root_ns)
-            scale = self.sources[evidence.source].scale
-            fits = [
-                innovation(states, evidence, scale=scale).sigmas <= GATE_SIGMAS
-                for states in (filter_, doubt.without)
-            ]
-            if fits == [True, False]:
-                self._doubts.remove(doubt)
-            elif fits == [False, True]:
-                return self._undo(filter_, doubt)
-        return []
 
     def _undo(self, filter_: ClockFilter, doubt: Doubt) -> list[Finding]:
         """A jump was none: go on from the states without it, and believe its source less."""
-        self._filters[self._filters.index(filter_)] = doubt.without
+        self.groups.replace(filter_, doubt.without)
         self._stepped_ns.pop(doubt.clock, None)
-        self._doubts.remove(doubt)
         for other in self.sources.values():
             other.recent.clear()
         trust = self.sources[doubt.source]

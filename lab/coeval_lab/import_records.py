@@ -21,7 +21,7 @@ from coeval.manifest import StreamSpec, manifest_to_json
 from coeval.samples import MODALITIES, MetadataBlock
 from coeval.time import ClockLine, NodeNs, RefNs
 from coeval.tracks import StreamTrack
-from coeval_aggregator.session import clock_record
+from coeval_aggregator.clock_log import clock_record
 from coeval_aggregator.store.records import (
     BlockRecord,
     ClockRecord,
@@ -30,6 +30,7 @@ from coeval_aggregator.store.records import (
     Record,
     Timeline,
 )
+from coeval_aggregator.told import Moment
 from coeval_edge.encoder import Encoder
 from coeval_edge.evidence_tables import read_time_samples
 from coeval_edge.recording import Recording
@@ -214,10 +215,9 @@ def clocks_of(
     records = [
         clock_record(
             estimate,
-            timeline=timeline,
+            at=Moment(timeline=timeline, t_ref_ns=end_ns),
             node=node,
             boot_id=boot_of(recording, node),
-            t_ref_ns=end_ns,
             covers_from_ns=begin_ns,
         )
         for node, estimate in {reference: itself, **estimates}.items()

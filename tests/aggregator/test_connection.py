@@ -98,7 +98,7 @@ def test_copies_that_come_again_while_the_database_is_away_are_stored_once(
         session="s", broker=scripted.url, store=StoreConfig(url=f"sqlite:///{folder}/store.db")
     )
     aggregator, stop = Aggregator(config), threading.Event()
-    store, counts = aggregator.store, aggregator.sessions["s"].counts
+    store, counts = aggregator.store, aggregator.sessions["s"].told.counts
     assert store is not None
     thread = threading.Thread(target=aggregator.run, args=(stop,))
     thread.start()

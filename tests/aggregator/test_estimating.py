@@ -78,5 +78,5 @@ def test_an_estimate_that_fails_changes_nothing_and_the_next_one_comes(error: Ex
     bench.at(0.1)
     assert bench.told == []
     assert bench.at(0.3) == 2
-    counted = bench.sessions["a"].counts["failed_estimates"]
+    counted = bench.sessions["a"].told.counts["failed_estimates"]
     assert counted == (1 if isinstance(error, ValueError) else 0)

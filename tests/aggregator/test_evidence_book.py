@@ -19,8 +19,7 @@ from coeval.evidence_wire import (
 from coeval.network import Exchange
 from coeval.placing import Contradiction
 from coeval.topics import Topics
-from coeval_aggregator import evidence_book
-from coeval_aggregator import session as session_module
+from coeval_aggregator import evidence_book, node_runs
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.evidence_book import EvidenceBook
 from coeval_aggregator.session import Session
@@ -158,7 +157,7 @@ def send(session: Session, node: str, samples: list[Any], *, boot: int = 1, now_
 def events(session: Session) -> list[dict[str, Any]]:
     return [
         json.loads(message.payload)
-        for message in session.take_outbox()
+        for message in session.told.take_outbox()
         if "/event/" in message.topic
     ]
 
@@ -179,7 +178,7 @@ def test_evidence_of_a_second_node_of_the_same_id_is_left_out() -> None:
     send(session, "cam", [pps(0, 0)], boot=1, now_s=0.0)
     send(session, "cam", [pps(0, 9 * S)], boot=2, now_s=1.0)
     send(session, "cam", [pps(1, 0)], boot=1, now_s=1.5)
-    assert session.counts["rival_evidence"] == 1
+    assert session.told.counts["rival_evidence"] == 1
     assert [told["event"] for told in events(session)] == ["duplicate"]
 
 
@@ -187,10 +186,10 @@ def test_hostile_evidence_is_counted_and_changes_nothing() -> None:
     session = Session(AggregatorConfig(reference="cam"))
     for payload in (b"", b"[]", b'{"boot": "0", "samples": []}', b"\xff" * 100):
         session.handle(TOPICS.evidence("cam"), payload, now_s=0.0)
-    assert session.counts["bad_evidence"] == 4
+    assert session.told.counts["bad_evidence"] == 4
     session.handle(TOPICS.evidence("@utc"), b"{}", now_s=0.0)
-    assert session.counts["bad_topic"] == 1
-    assert session.evidence.clocks.filters() == []
+    assert session.told.counts["bad_topic"] == 1
+    assert list(session.evidence.clocks.groups) == []
 
 
 def ptp_statement(second: int, ahead_ns: int, *, of: str) -> StatementSample:
@@ -223,7 +222,7 @@ def test_invented_clocks_cost_bounded_memory_and_are_counted(
     book = EvidenceBook(reference="cam")
     for k in range(30):
         book.take("cam", ptp_statement(k, 0, of=f"@ptp-{k}"))
-    assert sum(len(filter_.clocks) for filter_ in book.clocks.filters()) == 20
+    assert sum(len(filter_.clocks) for filter_ in book.clocks.groups) == 20
     assert book.counts["refused"] == 11
     book.take("cam", ptp_statement(40, 0, of="@ptp-3"))
     assert book.counts["refused"] == 11
@@ -258,13 +257,13 @@ def test_edges_of_invented_nodes_cost_bounded_memory_until_those_start_anew(
 def test_evidence_of_invented_nodes_costs_bounded_memory_and_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_module, "MOST_NODES", 20)
+    monkeypatch.setattr(node_runs, "MOST_NODES", 20)
     session = Session(AggregatorConfig(reference="cam"))
     for k in range(30):
         send(session, f"n{k}", [pps(1, 0)], now_s=1.0)
-    assert len(session._guards) == 20
-    assert session.counts["too_many_nodes"] == 10
-    assert len(session.take_records()) == 20
+    assert len(session._runs) == 20
+    assert session.told.counts["too_many_nodes"] == 10
+    assert len(session.told.take_records()) == 20
 
 
 def test_the_clock_topic_says_where_utc_is_and_null_where_nothing_ties_to_it() -> None:
@@ -273,12 +272,12 @@ def test_the_clock_topic_says_where_utc_is_and_null_where_nothing_ties_to_it() -
         send(session, "cam", [pps(second, 5 * S)], now_s=second)
     session.clocks.set_reference("cam")
     session.tell_clocks(now_s=20.0)
-    (told,) = [json.loads(m.payload) for m in session.take_outbox() if "/clock/" in m.topic]
+    (told,) = [json.loads(m.payload) for m in session.told.take_outbox() if "/clock/" in m.topic]
     assert told["utc"]["offset_s"] == pytest.approx(5 - 1_700_000_000, abs=1e-4)
     assert 0 < told["utc"]["ci95_s"] < 1e-4
     session = Session(AggregatorConfig(reference="cam"))
     session.tell_clocks(now_s=0.0)
-    (told,) = [json.loads(m.payload) for m in session.take_outbox() if "/clock/" in m.topic]
+    (told,) = [json.loads(m.payload) for m in session.told.take_outbox() if "/clock/" in m.topic]
     assert told["utc"] is None
 
 
@@ -316,11 +315,11 @@ def state(session: Session, node: str, **facts: Any) -> None:
 def test_a_node_says_what_kind_of_clock_it_has() -> None:
     session = Session(AggregatorConfig(reference="cam"))
     state(session, "cam", oscillator="tcxo")
-    assert session.evidence.clocks.oscillator("cam").name == "tcxo"
+    assert session.evidence.clocks.groups.oscillator("cam").name == "tcxo"
     state(session, "wrist")
-    assert session.evidence.clocks.oscillator("wrist").name == "unknown"
+    assert session.evidence.clocks.groups.oscillator("wrist").name == "unknown"
     state(session, "wrist", oscillator="quartz")
-    assert session.counts["bad_state"] == 1
+    assert session.told.counts["bad_state"] == 1
 
 
 def test_a_clock_whose_kind_is_told_late_wanders_by_it_from_then_on() -> None:
@@ -344,7 +343,7 @@ def good_session() -> Session:
     for second in range(30):
         for node, ahead in (("cam", 0), ("wrist", 2 * S)):
             send(session, node, [pps(second, ahead)], now_s=second)
-    session.take_outbox()
+    session.told.take_outbox()
     return session
 
 

@@ -100,7 +100,7 @@ class Scene:
                     )
             self._block += 1
             self.session.tell_ticks()
-        for message in self.session.take_outbox():
+        for message in self.session.told.take_outbox():
             if message.topic == TOPICS.aligned:
                 self.ticks.append(json.loads(message.payload))
             elif "/event/anomaly/" in message.topic:
@@ -179,7 +179,7 @@ def test_anomalies_are_kept_with_the_ticks_and_as_events() -> None:
     scene = Scene("mic", "roof")
     scene.go_on(for_s=20)
     scene.go_on(for_s=3, frozen="roof")
-    records = scene.session.take_records()
+    records = scene.session.told.take_records()
     ticks = [record for record in records if isinstance(record, TickRecord)]
     events = [record for record in records if isinstance(record, EventRecord)]
     assert ticks[-1].anomaly == scene.ticks[-1]["anomaly"] > 0
@@ -300,7 +300,7 @@ def test_a_reference_that_starts_anew_ends_the_anomaly() -> None:
     scene = Scene("mic", "roof")
     scene.go_on(for_s=20)
     scene.go_on(for_s=3, frozen="roof")
-    scene.session._fusing.restart()
+    scene.session._ticks.restart()
     scene.go_on(for_s=1)
     assert [each["state"] for each in scene.anomalies] == ["begin", "end"]
     assert scene.ticks[-1]["anomaly"] is None

@@ -11,7 +11,7 @@ from coeval.recognition.embeddings import EmbeddingClassifier, EmbeddingKind
 from coeval.time import NodeNs
 from coeval.topics import Topics
 from coeval.wire import Block, encode_block
-from coeval_aggregator import session as session_module
+from coeval_aggregator import stream_book
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.recognise import SHIPPED, load_classifier, recognise_embeddings
 from coeval_aggregator.session import Session
@@ -68,7 +68,7 @@ def test_what_a_stream_looks_like_is_asked_of_the_encoder_as_trained(
         asked.append(encoder_sha256)
         return AUDIO
 
-    monkeypatch.setattr(session_module, "recognise_embeddings", recognise)
+    monkeypatch.setattr(stream_book, "recognise_embeddings", recognise)
     session = Session(AggregatorConfig())
     described(session, {"sha256": "bb", "reduced_from": "aa"}, stated="audio")
     heard(session)
@@ -86,12 +86,12 @@ def test_a_file_that_is_not_there_costs_the_answer_only(tmp_path: Path) -> None:
 def test_a_stream_that_is_not_what_it_is_called_is_told_once(
     monkeypatch: pytest.MonkeyPatch, stated: str | None, told: list[str]
 ) -> None:
-    monkeypatch.setattr(session_module, "recognise_embeddings", lambda *_, **__: AUDIO)
+    monkeypatch.setattr(stream_book, "recognise_embeddings", lambda *_, **__: AUDIO)
     session = Session(AggregatorConfig())
     if stated is not None:
         described(session, {"sha256": "aa"}, stated=stated)
     heard(session)
     for now_s in (1.0, 2.0):
         session.check(now_s=now_s)
-    events = [json.loads(m.payload) for m in session.take_outbox() if "/event/" in m.topic]
+    events = [json.loads(m.payload) for m in session.told.take_outbox() if "/event/" in m.topic]
     assert [e["looks_like"] for e in events if e["event"] == "mislabelled"] == told

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from coeval.topics import Topics
 from coeval_aggregator import service
 from coeval_aggregator.config import AggregatorConfig
 from coeval_aggregator.connection import Event
 from coeval_aggregator.service import BEHIND, Aggregator
 from coeval_aggregator.store.config import StoreConfig
+from coeval_aggregator.told import Told
 
 
 @dataclass
@@ -27,11 +29,9 @@ class Due:
         self.num_ticks_behind = max(self.num_ticks_behind - 1, 0)
         self.may_tick = self.num_ticks_behind > 0
 
-    def take_records(self) -> list[Any]:
-        return []
-
-    def take_outbox(self) -> list[Any]:
-        return []
+    @property
+    def told(self) -> Told:
+        return Told(topics=Topics(session="s"), keeps=False, newest=lambda: None)
 
 
 def aggregator_of(**sessions: Due) -> Any:

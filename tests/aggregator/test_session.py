@@ -68,7 +68,7 @@ class Room:
         """What was said on a subtree since the last call; the rest is thrown away."""
         return [
             json.loads(message.payload)
-            for message in self.session.take_outbox()
+            for message in self.session.told.take_outbox()
             if message.topic.startswith(f"coeval/default/{subtree}")
         ]
 
@@ -157,7 +157,7 @@ def test_two_nodes_of_one_id_are_named_and_not_mixed() -> None:
     assert event["used_boot"] == f"{1:016x}"
     assert event["ignored_boot"] == f"{2:016x}"
     assert ("wrist", 80) in room.tracks()
-    assert room.session.counts["rival_blocks"] == 4
+    assert room.session.told.counts["rival_blocks"] == 4
 
 
 def test_a_restarted_node_begins_a_new_clock() -> None:
@@ -282,7 +282,7 @@ def test_streams_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
     room = two_nodes(max_streams=2)
     for k in range(5):
         room.block(f"more{k}", 0)
-    assert room.session.counts["too_many_streams"] == 5
+    assert room.session.told.counts["too_many_streams"] == 5
     room.block("wrist", 4)
     assert ("wrist", 50) in room.tracks()
 
@@ -303,7 +303,7 @@ def test_streams_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
 def test_bad_input_is_counted_and_changes_nothing(topic: str, payload: bytes, kind: str) -> None:
     room = two_nodes()
     room.hear(topic, payload)
-    assert room.session.counts[kind] == 1
+    assert room.session.told.counts[kind] == 1
     assert room.tracks() == {("cam", 40), ("wrist", 40)}
 
 
@@ -318,7 +318,7 @@ def test_messages_that_are_no_concern_of_ours_are_left_alone() -> None:
     room = two_nodes()
     for topic in ("coeval/default/clock/cam", "coeval/default/state/aggregator", "x", ""):
         room.hear(topic, b"\xff")
-    assert set(room.session.counts) == {"blocks"}
+    assert set(room.session.told.counts) == {"blocks"}
 
 
 VALID = st.sampled_from(
@@ -360,7 +360,7 @@ def test_no_message_ends_the_session(
         room.session.snapshot()
         room.session.apply({"wrist": locked(), "gone": NOTHING}, now_s=room.now_s)
         room.session.tell_ticks()
-        for message in room.session.take_outbox():
+        for message in room.session.told.take_outbox():
             json.loads(message.payload)
         json.dumps(room.session.facts(), allow_nan=False)
 

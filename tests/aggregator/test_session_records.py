@@ -40,7 +40,7 @@ def locked(t_ref_ns: int, *jumps: Jump) -> NodeEstimate:
 
 def kept(room: Room, kind: type) -> list:
     """The records of a kind since the last call; the others are thrown away."""
-    return [record for record in room.session.take_records() if isinstance(record, kind)]
+    return [record for record in room.session.told.take_records() if isinstance(record, kind)]
 
 
 def test_a_block_is_kept_as_it_came_and_its_repetition_too() -> None:
@@ -75,7 +75,7 @@ def test_descriptors_and_evidence_are_kept_whole() -> None:
     room.describe("cam")
     payload = encode_evidence(EvidenceMessage(boot_id=5, samples=()))
     room.hear(TOPICS.evidence("cam"), payload)
-    described, measured = room.session.take_records()
+    described, measured = room.session.told.take_records()
     assert isinstance(described, DescriptorRecord)
     assert json.loads(described.payload) == json.loads(descriptor())
     assert measured == EvidenceRecord(node="cam", boot_id=5, payload=payload)
@@ -84,7 +84,7 @@ def test_descriptors_and_evidence_are_kept_whole() -> None:
 def test_a_clock_is_kept_with_its_covariance_and_what_it_rests_on() -> None:
     room = two_nodes()
     room.tracks()
-    room.session.take_records()
+    room.session.told.take_records()
     jump = Jump(t_ref_ns=RefNs(7), delta_ns=3.0)
     room.session.apply({"wrist": locked(9, jump)}, now_s=0.0)
     (clock,) = kept(room, ClockRecord)
@@ -129,4 +129,4 @@ def test_an_event_is_kept_with_when_it_was_on_the_timeline() -> None:
 def test_nothing_gathers_where_nothing_is_kept() -> None:
     session = Session(AggregatorConfig(store=StoreConfig(url="none")))
     session.handle(TOPICS.block("cam", "mic"), block(0), now_s=0.0)
-    assert session.take_records() == []
+    assert session.told.take_records() == []

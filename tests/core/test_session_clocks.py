@@ -371,7 +371,7 @@ def test_hindsight_is_better_than_the_estimate_of_the_moment() -> None:
             truth[t] = offset
             for evidence in measured:
                 clocks.push(evidence)
-                smoother.record(clocks.filters()[0])
+                smoother.record(next(iter(clocks.groups)))
             state = clocks.at("n", EPOCH + round(t * S))
             if state is not None:
                 said[t] = state.offset_ns
@@ -391,7 +391,7 @@ def test_hindsight_does_not_reach_outside_what_is_kept() -> None:
     assert smoother.at("n", EPOCH) is None
     for t in range(20):
         clocks.push(sample(t, 0.0))
-        smoother.record(clocks.filters()[0])
+        smoother.record(next(iter(clocks.groups)))
     assert smoother.at("n", EPOCH + 3 * S) is None
     assert smoother.at("n", EPOCH + 18 * S) is not None
 
@@ -400,7 +400,7 @@ def test_hindsight_does_not_reach_across_a_step() -> None:
     clocks, smoother = session(), Smoother()
     for t in range(60):
         clocks.push(sample(t, 50e6 if t >= 40 else 0.0))
-        smoother.record(clocks.filters()[0])
+        smoother.record(next(iter(clocks.groups)))
     assert smoother.at("n", EPOCH + 30 * S) is None
     found = smoother.at("n", EPOCH + 50 * S)
     assert found is not None

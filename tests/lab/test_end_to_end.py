@@ -219,7 +219,9 @@ def test_nothing_is_lost_when_the_broker_restarts(
         wait_until(lambda: not aggregator.is_connected, "the aggregator to notice")
         before = num_blocks()
         stack.enter_context(start_broker(prefer=kind, port=port, folder=folders[1]))
-        check = aggregator.sessions["s"]._streams["left", "left"].ingest._check
+        record = aggregator.sessions["s"]._streams.record(("left", "left"))
+        assert record is not None
+        check = record.ingest._check
         wait_until(
             lambda: (check.next_seq or 0) > before + 15 and not check.missing,
             "blocks of after the restart, and none missing before them",
@@ -284,7 +286,7 @@ def test_two_nodes_of_one_id_are_told_and_not_mixed(kind: Kind, recording: Path)
             stack.callback(node.join)
             stack.callback(node.stop.set)
         wait_until(lambda: bool(watcher.said("event/duplicate/left")), "the event")
-        assert aggregator.sessions["s"].counts["rival_blocks"] > 0
+        assert aggregator.sessions["s"].told.counts["rival_blocks"] > 0
 
 
 def test_hostile_messages_do_not_end_the_service(kind: Kind, recording: Path) -> None:
@@ -299,7 +301,8 @@ def test_hostile_messages_do_not_end_the_service(kind: Kind, recording: Path) ->
         wait_until(
             lambda: blocks_of(aggregator, "left/left")["blocks"] == LENGTH_S * 2, "every block"
         )
-        counts = aggregator.sessions["s"].counts  # what is hostile goes by a connection of its own
+        # What is hostile goes by a connection of its own.
+        counts = aggregator.sessions["s"].told.counts
         wait_until(lambda: counts["bad_block"] == 4, "4 bad blocks", seen=lambda: counts)
         assert counts["failed"] == 0
 

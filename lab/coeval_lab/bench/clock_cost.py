@@ -48,7 +48,7 @@ def cost_row(num_nodes: int, *, seed: int) -> dict[str, Any]:
         for second in names[k + 1 :]
     ]
     begun_s = time.process_time()
-    chosen = choose_pairs(offers, clocks.filters(), num=PAIRS_A_NODE * num_nodes)
+    chosen = choose_pairs(offers, list(clocks.groups), num=PAIRS_A_NODE * num_nodes)
     return {
         "scenario": f"cost, {num_nodes} nodes with PPS and exchanges",
         "source": "joint",

@@ -100,7 +100,7 @@ def simulate(scenario: Scenario, *, seed: int, sources: tuple[str, ...]) -> Run:
                     jump_samples = since_jump.get(found.source, 0)
             upcoming = next(arriving, None)
         state = clocks.at("n", ref_ns)
-        if smoother is not None and (filter_ := clocks.group_of("n")) is not None:
+        if smoother is not None and (filter_ := clocks.groups.of("n")) is not None:
             smoother.record(filter_)
             if second >= WARM_UP_S:
                 asked.append((ref_ns - filter_.whole_offset("ref"), n_ns - ref_ns))
