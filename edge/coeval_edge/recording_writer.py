@@ -3,7 +3,8 @@
 import csv
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,19 @@ class RecordingWriter:
         self._nodes: dict[str, NodeSpec] = {}
         self._streams: dict[str, StreamSpec] = {}
         self.notes: list[str] = []
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Keep nothing of what is added within where it fails by BadRecording."""
+        nodes, streams, num_notes = dict(self._nodes), dict(self._streams), len(self.notes)
+        try:
+            yield
+        except BadRecording:
+            for file in self._files() - {stream.file for stream in streams.values()}:
+                (self._folder / file).unlink(missing_ok=True)
+            self._nodes, self._streams = nodes, streams
+            del self.notes[num_notes:]
+            raise
 
     @property
     def num_streams(self) -> int:

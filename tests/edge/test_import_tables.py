@@ -1,6 +1,7 @@
 """CSV files of other programs and subtitles become streams with exact times."""
 
 import sys
+import wave
 
 import pytest
 
@@ -145,3 +146,125 @@ def test_a_missing_library_answers_with_the_line_that_installs_it(tmp_path, monk
     monkeypatch.delitem(sys.modules, "coeval_edge.importers.subtitles", raising=False)
     with pytest.raises(CoevalError, match=r"'pysubs2'.*pip install 'coeval\[import\]'"):
         imported(tmp_path, written(tmp_path, "film.srt", SRT))
+
+
+READINGS = "".join(f"{k / 100:.2f},{k % 7},{k % 5}\n" for k in range(60))
+STAMPED_NS = [k * 10_000_000 for k in range(60)]
+
+
+def columns_of(recording):
+    (stream,) = recording.manifest.streams
+    times, values, columns = read_metadata(recording, stream)
+    return times.tolist(), values, columns
+
+
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        (f"# device 7\n# on wrist\n\nt,x,y\n{READINGS}", "3 lines before the header left out"),
+        (f"Device: seven\nOn: wrist\nt,x,y\n{READINGS}", "2 lines before the header left out"),
+        (f"t,x,y\n{READINGS}".encode("utf-16"), None),
+        (f"# für\nt,x,y\n{READINGS}".encode("cp1252"), "read as Windows-1252"),
+        (f"t,x,y\n{READINGS}".replace("\n", ",\n"), "column 'c3' left out, it is empty"),
+        ("t,x,y\n" + READINGS.replace("\n", ",\n"), None),
+        (f"t,x,y\n{READINGS}".replace("\n0.00,0,0", "\n0.00,0,0,"), "1 rows left out"),
+        (f"t;x;y\n{READINGS}".replace(",", ";").replace(".", ","), None),
+        (f"t,x,y\n{READINGS}0.6", "1 rows left out, the first in line 62: 1 fields"),
+    ],
+    ids=[
+        "remarks",
+        "preamble",
+        "utf16",
+        "cp1252",
+        "ends",
+        "ends of rows",
+        "uneven",
+        "decimal comma",
+        "cut short",
+    ],
+)
+def test_tables_are_read_as_other_programs_write_them(tmp_path, data, note):
+    path = tmp_path / "a.csv"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    recording, notes = imported(tmp_path, path)
+    times, values, columns = columns_of(recording)
+    expected = STAMPED_NS[1:] if note == "1 rows left out" else STAMPED_NS
+    assert times == expected or times == STAMPED_NS[:-1]
+    assert columns == ("x", "y")
+    assert values[:, 0].tolist() == [round(t / 1e7) % 7 for t in times]
+    assert note is None or any(note in line for line in notes)
+
+
+def test_columns_of_one_name_are_all_kept(tmp_path):
+    path = written(tmp_path, "a.csv", "t,x,x,x\n1,1,2,3\n2,4,5,6\n")
+    recording, notes = imported(tmp_path, path)
+    _, values, columns = columns_of(recording)
+    assert (columns, values.tolist()) == (("x", "x_2", "x_3"), [[1, 2, 3], [4, 5, 6]])
+    assert "a.csv: another column named 'x' is called 'x_2'" in notes
+
+
+def test_a_few_fields_that_are_no_numbers_are_missing_and_many_are_no_channel(tmp_path):
+    rows = [f"{k},{'ERR' if k == 7 else k},{'ERR' if k % 2 else k}" for k in range(40)]
+    path = written(tmp_path, "a.csv", "\n".join(["t,x,y", *rows]) + "\n")
+    recording, notes = imported(tmp_path, path)
+    _, values, columns = columns_of(recording)
+    assert columns == ("x",)
+    assert [k for k in range(40) if values[k, 0] != values[k, 0]] == [7]
+    assert "a.csv: column 'x': 1 of 40 fields are no numbers, as 'ERR'; taken for missing" in notes
+    assert "a.csv: column 'y' left out, it is not numeric" in notes
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "t_ns"),
+    [
+        ("date,time", ["2023-11-14,22:13:20.5"], [1_700_000_000_500_000_000]),
+        ("Datum;Zeit", ["14.11.2023;22:13:20"], [1_700_000_000_000_000_000]),
+        ("time", ["2023/11/14 22:13:20"], [1_700_000_000_000_000_000]),
+        ("time", ["23:59:59.25", "00:00:01"], [86_399_250_000_000, 86_401_000_000_000]),
+    ],
+)
+def test_dates_and_times_of_day_are_stamps(tmp_path, header, rows, t_ns):
+    mark = ";" if ";" in header else ","
+    path = written(
+        tmp_path, "a.csv", "\n".join([f"{header}{mark}x", *(f"{r}{mark}7" for r in rows)])
+    )
+    recording, _ = imported(tmp_path, path)
+    assert columns_of(recording)[0] == t_ns
+
+
+def test_a_column_that_stands_still_is_no_time(tmp_path):
+    path = written(tmp_path, "a.csv", "date,x\n" + "2023-11-14,1\n" * 5)
+    with pytest.raises(BadRecording, match="all 5 rows have the time '2023-11-14', of the column"):
+        imported(tmp_path, path)
+
+
+def test_commas_in_a_last_column_of_text_belong_to_it(tmp_path):
+    path = written(tmp_path, "a.csv", "t,text\n1,hello, world\n2,so, it, is\n")
+    recording, _ = imported(tmp_path, path)
+    (stream,) = recording.manifest.streams
+    assert [line.text for line in read_samples(recording, stream)] == ["hello, world", "so, it, is"]
+
+
+def test_what_cannot_be_imported_of_a_folder_is_left_out_and_said(tmp_path):
+    folder = tmp_path / "all"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a.csv").write_text("t,x\n1,2\n2,3\n")
+    (folder / "b.csv").write_text("t,x\n")
+    (folder / "notes.pdf").write_bytes(b"%PDF-1.4\x00")
+    (folder / ".hidden").write_text("")
+    recording, notes = imported(tmp_path, folder)
+    assert list(recording.manifest.nodes) == ["a"]
+    assert [note.split(": left out: ")[0] for note in notes] == ["b.csv", "inner", "notes.pdf"]
+    assert "b.csv: left out: no rows, only a header" in notes
+    with pytest.raises(BadRecording, match="no rows, only a header"):
+        import_recording([folder / "a.csv", folder / "b.csv"], tmp_path / "named")
+
+
+def test_a_sound_without_any_sample_is_refused_when_it_is_imported(tmp_path):
+    path = tmp_path / "zero.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+    with pytest.raises(BadRecording, match="does not hold any sound: it was cut short"):
+        imported(tmp_path, path)

@@ -43,8 +43,11 @@ def import_recording(
 ) -> tuple[Recording, list[str]]:
     """Import files as one recording.
 
+    What cannot be imported of a folder is left out and noted; of a file that is named itself it is
+    an error.
+
     Args:
-        sources: files, or folders whose files are taken.
+        sources: files, or folders whose files are taken, hidden ones apart.
         out: folder of the recording; must not exist, or be empty.
         format: one of FORMATS, or `auto`: by suffix.
 
@@ -58,19 +61,34 @@ def import_recording(
     """
     if format != "auto" and format not in FORMATS:
         raise BadConfig(f"unknown format {format!r}; expected auto, {', '.join(FORMATS)}")
-    files = _files(sources, any_suffix=format != "auto")
+    named, inside = _files(sources)
+    files = [*named, *inside]
     name = files[0].stem if len(files) == 1 else out.name
     with new_recording(out) as folder:
         writer = RecordingWriter(folder, name=name)
         for file in files:
-            _importer(file, format=format)(file, writer)
+            try:
+                with writer.all_or_nothing():
+                    if file.is_dir():
+                        raise BadRecording(f"{file}: a folder in a folder; name it by itself")
+                    _importer(file, format=format)(file, writer)
+            except BadRecording as exc:
+                if file in named:
+                    raise
+                writer.notes.append(f"{file.name}: left out: {_without_path(exc, file)}")
         writer.finish(source=[file.name for file in files] if len(files) > 1 else files[0].name)
     return open_recording(out), writer.notes
 
 
-def _files(sources: Sequence[Path], *, any_suffix: bool) -> list[Path]:
-    known = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
-    files: list[Path] = []
+def _without_path(exc: BadRecording, file: Path) -> str:
+    """What went wrong, without the path that the message begins with."""
+    return str(exc).removeprefix(f"{file}").lstrip(":, ")
+
+
+def _files(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The files that are named themselves, and what lies in folders that are."""
+    named: list[Path] = []
+    found: list[Path] = []
     for source in sources:
         if source.is_dir():
             if (source / MANIFEST_FILE).is_file():
@@ -78,19 +96,15 @@ def _files(sources: Sequence[Path], *, any_suffix: bool) -> list[Path]:
                     f"{source}: is a recording already, with a {MANIFEST_FILE}; use it as it is, "
                     "or name the files in it"
                 )
-            inside = sorted(path for path in source.iterdir() if path.is_file())
-            taken = [path for path in inside if any_suffix or path.suffix.lower() in known]
-            if not taken:
-                raise BadRecording(
-                    f"{source}: no file in it is of a format that can be imported: expected one "
-                    f"of {', '.join(sorted(known))}; name others one by one, or with --format"
-                )
-            files += taken
+            inside = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+            if not any(path.is_file() for path in inside):
+                raise BadRecording(f"{source}: no file in it; name a folder of files, or files")
+            found += inside
         elif source.is_file():
-            files.append(source)
+            named.append(source)
         else:
             raise BadRecording(f"{source}: no such file or folder")
-    return files
+    return named, found
 
 
 def format_by_content(path: Path) -> str:
@@ -114,7 +128,7 @@ def _importer(path: Path, *, format: str) -> Importer:
     if not format:
         raise BadRecording(
             f"{path}: suffix {path.suffix!r} is of no format that can be imported; "
-            f"name it with --format ({', '.join(FORMATS)})"
+            f"name it with --format ({', '.join(FORMATS)}), or see what `coeval recognise` says"
         )
     module = "media" if format == "gopro" else format
     try:

@@ -24,6 +24,12 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
             modalities.append("audio")
     if not modalities:
         raise BadRecording(f"{path}: holds neither video nor sound")
+    for modality in modalities:
+        if not holds_any(path, modality):
+            what = "a single picture" if modality == "video" else "any sound"
+            raise BadRecording(
+                f"{path}: does not hold {what}: it was cut short, or its recorder never began"
+            )
     prefix = f"{path.stem}_" if writer.num_streams else ""
     node = writer.add_node(path.stem)
     writer.add_media(node, path, names={modality: f"{prefix}{modality}" for modality in modalities})
@@ -36,6 +42,18 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
             columns=telemetry.columns,
             units=telemetry.units,
         )
+
+
+def holds_any(path: Path, modality: Modality) -> bool:
+    """Whether a picture, or some sound, can be got out of a file.
+
+    Raises:
+        BadRecording: it cannot be decoded.
+    """
+    with open_media(path, where=str(path)) as container:
+        streams = container.streams
+        stream = streams.video[0] if modality == "video" else streams.audio[0]
+        return next(iter(container.decode(stream)), None) is not None
 
 
 def gpmf_payloads(path: Path) -> list[Payload]:
