@@ -42,7 +42,7 @@ TICKS_AT_ONCE = 4
 """More ticks go through the network in parts: onnxruntime keeps what its largest run took for ever.
 Of 20 streams, 176 ticks, made up after the aggregator had stood still, took 260 MB more; in such
 parts 5 MB, and no longer time (2026-11-26)."""
-SPEC = "coeval-fusion/2"
+SPEC = "coeval-fusion/3"
 SHIPPED = Path(str(files("coeval_aggregator").joinpath("models", "fusion.onnx")))
 """The fusion network that ships with this package."""
 
@@ -283,7 +283,7 @@ class FusionTrack:
         self._names: list[str] = []
         self._hops: dict[str, int] = {}
         self._past: dict[str, OwnPast] = {}
-        self._inputs = SessionInputs(0)
+        self._inputs = SessionInputs(())
 
     def push(
         self, streams: Sequence[StreamHops], *, moved: Collection[str] = ()
@@ -298,12 +298,14 @@ class FusionTrack:
         """
         if not streams:
             self._names, self._hops, self._past = [], {}, {}
-            self._inputs = SessionInputs(0)
+            self._inputs = SessionInputs(())
             return []
         names = [stream.name for stream in streams]
         if names != self._names or moved:
             before = {name: k for k, name in enumerate(self._names) if name not in moved}
-            self._inputs = self._inputs.rearranged([before.get(name) for name in names])
+            self._inputs = self._inputs.rearranged(
+                [before.get(name) for name in names], [stream.modality for stream in streams]
+            )
             self._hops = {name: self._hops.get(name, 0) if name in before else 0 for name in names}
             self._past = {name: self._past[name] if name in before else OwnPast() for name in names}
             self._names = names

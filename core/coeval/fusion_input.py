@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.hops import EMBEDDING_DIM
-from coeval.samples import FloatArray
+from coeval.samples import FloatArray, Modality
+from coeval.shifted import BY_STREAM, FAR_HOPS, LONGEST_LAG_HOPS, ShiftTest, products
 
 TICK_HOPS = 5
 """Hops between ticks (0.25 s)."""
@@ -23,10 +24,8 @@ RECENT_HOPS = 64
 HIGHPASS_HOPS = 121
 """Memory of the mean that is subtracted before contents are compared: `coeval.lag` subtracts one
 of as many hops, which a causal filter can only approximate."""
-LONGEST_LAG_HOPS = 100
-"""How far apart moments are compared (5 s)."""
-NEAR_HOPS, FAR_HOPS = 1, 6
-"""Lags up to the first count as the same moment, from the second on (0.3 s) as another."""
+NEAR_HOPS = 1
+"""Lags up to this count as the same moment."""
 WINDOWS_TICKS = (4, 8, 16, 32, 64)
 """Windows of the comparison: 1 to 16 s, each forgetting at once what is older, so that a fault is
 not outweighed by the calm before it."""
@@ -91,11 +90,13 @@ class TickInputs:
     """What is usual for the stream, shape (N, S, HISTORY_DIM)."""
     joint: FloatArray
     """How well each stream agrees with all others together, shape (N, S, JOINT_DIM)."""
+    shifted: FloatArray
+    """Nats for "it has moved in time" (`coeval.shifted`), shape (N, S, 1)."""
 
     def take(
         self, ticks: "slice | np.ndarray", streams: Sequence[int] | None = None
     ) -> "TickInputs":
-        """Some of the ticks, and the streams in the order named; `joint` is not made anew."""
+        """Some of the ticks, and the streams in the order named; comparisons are not made anew."""
         s = slice(None) if streams is None else np.asarray(streams)
         return TickInputs(
             **{name: getattr(self, name)[ticks][:, s] for name in TickInputs.__slots__}
@@ -105,10 +106,15 @@ class TickInputs:
 class SessionInputs:
     """Keeps what a session's ticks need of the past; one instance serves one set of streams."""
 
-    def __init__(self, num_streams: int) -> None:
-        """Begin with nothing known of any stream."""
-        S, E = num_streams, EMBEDDING_DIM
-        self.num_streams = num_streams
+    def __init__(self, modality: Sequence[Modality]) -> None:
+        """Begin with nothing known of any stream.
+
+        Args:
+            modality: of each stream.
+        """
+        S, E = len(modality), EMBEDDING_DIM
+        self.modality = tuple(modality)
+        self.num_streams = S
         self._recent = np.zeros((S, RECENT_HOPS, E), np.float32)
         self._covered = np.zeros((S, RECENT_HOPS), np.float32)
         self._stir = np.zeros((S, RECENT_HOPS), np.float32)
@@ -137,18 +143,24 @@ class SessionInputs:
         self._offset = np.zeros((S, L), np.float32)
         """How much more than the same moment each other one is usually told."""
         self._apart = np.zeros(S, np.float32)
+        self._shift = ShiftTest(modality)
 
-    def rearranged(self, order: Sequence[int | None]) -> "SessionInputs":
+    def rearranged(
+        self, order: Sequence[int | None], modality: Sequence[Modality]
+    ) -> "SessionInputs":
         """The same with other streams.
 
         Args:
             order: for each stream from now on, its index until now; None: a new one.
+            modality: of each stream from now on.
         """
-        made = SessionInputs(len(order))
+        made = SessionInputs(modality)
         new = np.array([k for k, old in enumerate(order) if old is not None], np.int64)
         was = np.array([old for old in order if old is not None], np.int64)
         for name in STATE_BY_STREAM:
             getattr(made, name)[new] = getattr(self, name)[was]
+        for name in BY_STREAM:
+            getattr(made._shift, name)[new] = getattr(self._shift, name)[was]
         for name in STATE_BY_PAIR:
             getattr(made, name)[np.ix_(new, new)] = getattr(self, name)[np.ix_(was, was)]
         made._tick = self._tick
@@ -173,10 +185,17 @@ class SessionInputs:
             )
             for k in range(0, rows.shape[1], TICK_HOPS)
         ]
-        recent, present, stir, history, joint = (
+        recent, present, stir, history, joint, shifted = (
             np.stack(part) for part in zip(*parts, strict=True)
         )
-        return TickInputs(recent=recent, covered=present, stir=stir, history=history, joint=joint)
+        return TickInputs(
+            recent=recent,
+            covered=present,
+            stir=stir,
+            history=history,
+            joint=joint,
+            shifted=shifted,
+        )
 
     def _push_tick(self, rows: FloatArray, covered: FloatArray) -> tuple[FloatArray, ...]:
         rows = rows * covered[..., None]
@@ -193,9 +212,9 @@ class SessionInputs:
         self._stir = np.concatenate([self._stir[:, TICK_HOPS:], usual], axis=1)
         is_there: NDArray[np.bool_] = np.asarray(covered.any(axis=1))
         both = is_there[:, None] & is_there[None] & ~np.eye(self.num_streams, dtype=np.bool_)
-        told, near = self._compare(passed, both)
+        told, near, shifted = self._compare(passed, both)
         joint = self._agreement(told, near, passed, both, is_there)
-        return self._recent, self._covered, self._stir, self._history(), joint
+        return self._recent, self._covered, self._stir, self._history(), joint, shifted
 
     def _note(self, row: FloatArray, covered: FloatArray) -> FloatArray:
         """Take one hop into the usual; returns it less its slow mean, zero where nothing is."""
@@ -226,14 +245,16 @@ class SessionInputs:
 
     def _compare(
         self, passed: FloatArray, both: NDArray[np.bool_]
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Correlate the new hops with the last seconds of every stream that is there, lag by lag.
 
         Returns:
-            Nats of each stream against all others together by lag, shape (S, L), and of every two
-            streams at the lags that count as the same moment, shape (S, S, 2·NEAR_HOPS + 1).
+            Nats of each stream against all others together by lag, shape (S, L), of every two
+            streams at the lags that count as the same moment, shape (S, S, 2·NEAR_HOPS + 1), and
+            for "it has moved", shape (S, 1).
         """
         self._past = np.concatenate([self._past, passed], axis=1)
+        shifted = self._shift.push(self._past, passed, np.asarray(both.any(axis=1)))[:, None]
         # What the others show now or showed before adds up before it is compared: all pairs of
         # streams cost no more than all streams. Who is not there now is no partner.
         there = np.asarray(both.any(axis=1))[:, None, None]
@@ -247,7 +268,7 @@ class SessionInputs:
         after = [now @ past.T for past in by_pair]
         near = np.stack([*(x.T for x in after[:0:-1]), *after], axis=-1) * both[..., None]
         self._past = self._past[:, -LONGEST_LAG_HOPS:]
-        return told, near
+        return told, near, shifted
 
     def _past_by(self, lag: int) -> FloatArray:
         """What was shown some hops before the last tick's, shape (S, TICK_HOPS·E)."""
@@ -332,24 +353,6 @@ class SessionInputs:
         joint = np.concatenate([*said, np.stack(rest, axis=1)], axis=1)
         compressed: FloatArray = np.arcsinh(joint).astype(np.float32)
         return compressed
-
-
-def products(now: FloatArray, past: FloatArray) -> FloatArray:
-    """Of each stream, what is shown now times what was shown some hops before.
-
-    Args:
-        now: the last hops, shape (S, T, E).
-        past: LONGEST_LAG_HOPS hops and those, shape (S, LONGEST_LAG_HOPS + T, E).
-
-    Returns:
-        Sums over hops and embedding of lags 0…LONGEST_LAG_HOPS, shape (S, L).
-    """
-    S, T, E = now.shape
-    flat = past.reshape(S, -1)
-    # The T hops that lie some lag before the last T are T·E numbers side by side.
-    windows = np.lib.stride_tricks.sliding_window_view(flat, T * E, axis=1)[:, ::E]
-    found: FloatArray = np.einsum("slk,sk->sl", windows, now.reshape(S, -1))[:, ::-1]
-    return found
 
 
 def evidence(told: NDArray[np.floating]) -> list[NDArray[np.floating]]:

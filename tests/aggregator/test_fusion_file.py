@@ -23,5 +23,5 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_an_encoder_is_no_fusion_network() -> None:
     from coeval_edge.encoder import shipped_model
 
-    with pytest.raises(EncoderMismatch, match="expected coeval-fusion/2, got none stated"):
+    with pytest.raises(EncoderMismatch, match="expected coeval-fusion/3, got none stated"):
         Fusion.load(shipped_model("video"))

@@ -2,20 +2,19 @@ import numpy as np
 import pytest
 
 from coeval.fusion_input import (
-    FAR_HOPS,
     LEAST_STIR,
-    LONGEST_LAG_HOPS,
     RECENT_HOPS,
     TICK_HOPS,
     WINDOWS_TICKS,
     SessionInputs,
     TickInputs,
-    products,
 )
 from coeval.hops import EMBEDDING_DIM
-from coeval.samples import FloatArray
+from coeval.samples import FloatArray, Modality
+from coeval.shifted import FAR_HOPS
 
 HOPS = 400
+KINDS: tuple[Modality, ...] = ("video", "audio", "metadata")
 
 
 def content(seed: int, num_hops: int = HOPS) -> FloatArray:
@@ -25,7 +24,7 @@ def content(seed: int, num_hops: int = HOPS) -> FloatArray:
 
 def pushed(*streams: FloatArray) -> TickInputs:
     rows = np.stack(streams)
-    return SessionInputs(len(streams)).push(rows, np.ones(rows.shape[:2], np.float32))
+    return SessionInputs(KINDS[: len(streams)]).push(rows, np.ones(rows.shape[:2], np.float32))
 
 
 def agreement(inputs: TickInputs, stream: int) -> float:
@@ -97,8 +96,8 @@ def test_evidence_against_a_stream_is_forgotten_when_all_is_well_again() -> None
 def test_hops_in_pieces_give_the_ticks_of_all_at_once() -> None:
     rows = np.stack([content(1), content(2)])
     covered = np.ones(rows.shape[:2], np.float32)
-    whole = SessionInputs(2).push(rows, covered)
-    session = SessionInputs(2)
+    whole = SessionInputs(KINDS[:2]).push(rows, covered)
+    session = SessionInputs(KINDS[:2])
     parts = [session.push(rows[:, k : k + 50], covered[:, k : k + 50]) for k in range(0, HOPS, 50)]
     for name in TickInputs.__slots__:
         pieces = np.concatenate([getattr(part, name) for part in parts])
@@ -109,18 +108,19 @@ def test_streams_named_in_another_order_keep_their_past() -> None:
     a, b = content(1), content(2)
     covered = np.ones((2, HOPS // 2), np.float32)
     half = HOPS // 2
-    session = SessionInputs(2)
+    session = SessionInputs(KINDS[:2])
     session.push(np.stack([a, b])[:, :half], covered)
-    turned = session.rearranged([1, 0]).push(np.stack([b, a])[:, half:], covered)
+    turned = session.rearranged([1, 0], KINDS[1::-1]).push(np.stack([b, a])[:, half:], covered)
     straight = pushed(a, b)
     np.testing.assert_allclose(turned.joint[-1, 0], straight.joint[-1, 1], rtol=1e-4)
     np.testing.assert_allclose(turned.history[-1, 1], straight.history[-1, 0], rtol=1e-4)
+    np.testing.assert_allclose(turned.shifted[-1], straight.shifted[-1, ::-1], rtol=1e-3)
 
 
 def test_a_new_stream_begins_without_a_past() -> None:
-    session = SessionInputs(1)
+    session = SessionInputs(KINDS[:1])
     session.push(content(1)[None], np.ones((1, HOPS), np.float32))
-    joined = session.rearranged([0, None])
+    joined = session.rearranged([0, None], KINDS[:2])
     inputs = joined.push(np.stack([content(1), content(2)])[:, :TICK_HOPS], np.ones((2, TICK_HOPS)))
     assert inputs.history[0, 0, -1] > 0.4
     assert inputs.history[0, 1, -1] == pytest.approx(TICK_HOPS / 800)
@@ -143,7 +143,7 @@ def test_hops_that_are_not_there_teach_nothing() -> None:
     rows = np.stack([content(1)])
     covered = np.ones((1, HOPS), np.float32)
     covered[:, 200:] = 0.0
-    with_gap = SessionInputs(1).push(rows, covered)
+    with_gap = SessionInputs(KINDS[:1]).push(rows, covered)
     before = pushed(content(1)[:200])
     np.testing.assert_allclose(with_gap.history[-1], before.history[-1], rtol=1e-5)
     assert not with_gap.recent[-1].any()
@@ -153,7 +153,7 @@ def test_a_partner_that_goes_raises_nothing_against_those_that_stay() -> None:
     same = content(1, 1200)
     rows, covered = np.stack([same, same, same]), np.ones((3, 1200), np.float32)
     covered[2, 600:] = 0.0
-    left = SessionInputs(3).push(rows, covered)
+    left = SessionInputs(KINDS[:3]).push(rows, covered)
     for stream in (0, 1):
         assert max(evidence_against(left, stream)) < 1.0
 
@@ -162,16 +162,16 @@ def test_the_last_partner_that_goes_raises_nothing_either() -> None:
     same = content(1, 1200)
     covered = np.ones((2, 1200), np.float32)
     covered[1, 600:] = 0.0
-    left = SessionInputs(2).push(np.stack([same, same]), covered)
+    left = SessionInputs(KINDS[:2]).push(np.stack([same, same]), covered)
     assert max(evidence_against(left, 0)) < 1.0
 
 
 def test_a_partner_that_is_no_longer_named_raises_nothing_either() -> None:
     same = content(1, 1200)
     covered = np.ones((3, 600), np.float32)
-    session = SessionInputs(3)
+    session = SessionInputs(KINDS[:3])
     session.push(np.stack([same, same, same])[:, :600], covered)
-    left = session.rearranged([0, 1]).push(np.stack([same, same])[:, 600:], covered[:2])
+    left = session.rearranged([0, 1], KINDS[:2]).push(np.stack([same, same])[:, 600:], covered[:2])
     assert max(*evidence_against(left, 0), *evidence_against(left, 1)) < 1.0
 
 
@@ -197,15 +197,3 @@ def test_windows_forget_what_is_older() -> None:
     assert abs(shortest) < 3.0
     assert abs(longest) < 3.0
     assert inputs.joint[100, 0, len(WINDOWS_TICKS) - 1] > 5.0
-
-
-def test_products_of_all_others_are_the_sum_of_those_of_each() -> None:
-    past = np.stack([content(seed, LONGEST_LAG_HOPS + TICK_HOPS) for seed in range(4)])
-    now = past[:, -TICK_HOPS:]
-    of_all = products(now, past.sum(axis=0) - past)
-    for stream in range(4):
-        others = [other for other in range(4) if other != stream]
-        for lag in (0, 1, 37, LONGEST_LAG_HOPS):
-            before = past[others, LONGEST_LAG_HOPS - lag : LONGEST_LAG_HOPS - lag + TICK_HOPS]
-            expected = sum(float((now[stream] * each).sum()) for each in before)
-            assert of_all[stream, lag] == pytest.approx(expected, abs=1e-4)

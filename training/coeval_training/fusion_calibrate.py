@@ -29,7 +29,7 @@ def score_calm(network: Fusion, streams: Sequence[EmbeddedStream]) -> FloatArray
     """Scores of a calm session, shape (N, 3, S); NaN where a stream cannot be judged."""
     num_hops = len(streams[0].rows) // TICK_HOPS * TICK_HOPS
     covered = np.stack([s.covered for s in streams])[:, :num_hops]
-    inputs = SessionInputs(len(streams)).push(
+    inputs = SessionInputs([s.modality for s in streams]).push(
         np.stack([s.rows for s in streams])[:, :num_hops], covered
     )
     n = len(inputs.recent)

@@ -174,7 +174,7 @@ def make_session(
             by_itself[during, each] = name in ("dead", "frozen")
             told[fresh | after, each] = False
         told[after] = False
-    inputs = SessionInputs(num_streams).push(
+    inputs = SessionInputs([s.modality for s in chosen]).push(
         np.stack(rows)[:, :num_hops], np.stack(covered)[:, :num_hops]
     )
     first = WARM_HOPS // TICK_HOPS

@@ -48,6 +48,7 @@ def random_streams(num_ticks: int, num_streams: int, *, seed: int) -> Streams:
         stir=torch.randn((*shape, RECENT_HOPS), generator=g),
         history=history,
         joint=torch.randn((*shape, JOINT_DIM), generator=g),
+        shifted=10 * torch.randn((*shape, 1), generator=g),
         modality=torch.randint(len(MODALITIES), shape, generator=g),
         present=(torch.rand(shape, generator=g) > 0.2).float(),
     )

@@ -3,7 +3,8 @@
 Early fusion looks at the tokens of all streams together; late fusion looks at each stream alone
 and then pools what it made of them. Hybrid is both, so that each of the two is hybrid with a share
 of nothing for the other: its vector holds both vectors side by side, its scores weigh both. The
-shares are chosen on sessions that neither has seen.
+shares are chosen on sessions that neither has seen. Its scores weigh a third thing, the sequential
+test of `coeval.shifted`: what adds up over a minute is in no window that the other two see.
 
 Shape letters: B ticks, S streams, C tokens of a stream, D hidden, E embedding, V vector of one.
 """
@@ -45,6 +46,7 @@ class Streams(NamedTuple):
     stir: Tensor
     history: Tensor
     joint: Tensor
+    shifted: Tensor
     modality: Tensor
     """Index into MODALITIES, shape (B, S)."""
     present: Tensor
@@ -247,7 +249,8 @@ class Fusion(nn.Module):
         top = torch.maximum(s_own, s_agreement)
         s_late = top + torch.log1p(torch.exp(torch.minimum(s_own, s_agreement) - top))
         weights = self.stack[about.modality]
-        s_hybrid = weights[..., 0] * s_early + weights[..., 1] * s_late + weights[..., 2]
+        s_hybrid = weights[..., 0] * s_early + weights[..., 1] * s_late
+        s_hybrid = s_hybrid + weights[..., 2] * about.shifted[..., 0]
         scores = torch.stack([s_early, s_late, s_hybrid], dim=1)
         return FusionOut(
             vectors=fused.vectors,

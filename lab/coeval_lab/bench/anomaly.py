@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coeval.fusion_input import TICK_HOPS, SessionInputs
-from coeval.samples import FloatArray
+from coeval.samples import FloatArray, Modality
 from coeval_aggregator.fusion import ALARMS_PER_DAY, MODES, WARM_HOPS, Fusion, Mode
 from coeval_aggregator.own_usual import OwnPast
 from coeval_lab.bench.fault_material import (
@@ -92,11 +92,15 @@ class Judged:
 class KnownSession:
     """What is known of a session's streams by some moment."""
 
-    def __init__(self, num_streams: int) -> None:
-        """Begin with nothing known."""
-        self.inputs = SessionInputs(num_streams)
+    def __init__(self, modality: Sequence[Modality]) -> None:
+        """Begin with nothing known.
+
+        Args:
+            modality: of each stream.
+        """
+        self.inputs = SessionInputs(modality)
         self.past: dict[Mode, list[OwnPast]] = {
-            mode: [OwnPast() for _ in range(num_streams)] for mode in MODES
+            mode: [OwnPast() for _ in modality] for mode in MODES
         }
 
     def judged_by(
@@ -128,7 +132,7 @@ def judge(
         from_hop: first hop to be pushed, a multiple of TICK_HOPS.
         to_hop: the end; None: all.
     """
-    known = known or KnownSession(len(tracks))
+    known = known or KnownSession([track.modality for track in tracks])
     span = slice(from_hop, to_hop)
     covered = np.stack([track.covered for track in tracks])
     given = known.inputs.push(np.stack([track.rows[span] for track in tracks]), covered[:, span])
@@ -172,7 +176,7 @@ def note_session(
     """Judge a session of some streams, calm and with each fault of one of them."""
     tracks = [session.calm[name] for name in names]
     begin = session.onset_hop // TICK_HOPS * TICK_HOPS
-    known = KnownSession(len(tracks))
+    known = KnownSession([track.modality for track in tracks])
     before = judge(fusion, tracks, known=known, to_hop=begin)
     after = judge(fusion, tracks, known=copy.deepcopy(known), from_hop=begin)
     calm = {

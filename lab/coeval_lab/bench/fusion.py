@@ -130,7 +130,7 @@ def missed(
 def inputs_of(session: FaultySession) -> TickInputs:
     """What the network sees of a calm session's streams, all of them, in their order."""
     tracks = list(session.calm.values())
-    return SessionInputs(len(tracks)).push(
+    return SessionInputs([track.modality for track in tracks]).push(
         np.stack([track.rows for track in tracks]), np.stack([track.covered for track in tracks])
     )
 
