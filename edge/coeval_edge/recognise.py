@@ -39,6 +39,16 @@ MAGICS: tuple[tuple[bytes, str], ...] = (
     (b"COEV", "Coeval's own blocks"),
 )
 """Formats that hold streams of any kind, or of a kind that is not read here."""
+HEADS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"RIFF", "WAV or AVI"),
+    (4, b"ftyp", "MP4 or MOV"),
+    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+    (0, b"OggS", "Ogg"),
+    (0, b"fLaC", "FLAC"),
+    (0, b"\x89PNG", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+)
+"""Where films, sounds and pictures say what they are, whether or not they can be decoded."""
 LEAST_SAMPLES = 100
 LEAST_SOUND_BYTES = 2000
 ENTROPY_GAP = 0.8
@@ -111,7 +121,14 @@ def recognise_bytes(
     for magic, name in MAGICS:
         if data.startswith(magic):
             return [_unsure(name, "holds streams of its own; this only names the format")]
-    return recognise_media(data, path=path) or [recognise_samples(data)]
+    found = recognise_media(data, path=path)
+    if found:
+        return found
+    for at, head, name in HEADS:
+        if data[at : at + len(head)] == head:
+            why = "begins as one, but no picture or sound can be got out of it: cut short or empty?"
+            return [_unsure(name, why)]
+    return [recognise_samples(data)]
 
 
 def as_text(data: bytes) -> str | None:

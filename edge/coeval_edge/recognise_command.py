@@ -3,7 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +15,21 @@ from rich.table import Table
 
 from coeval.broker_address import DEFAULT_BROKER, PASSWORD_VARIABLE
 from coeval.errors import BadConfig, BadRecording
-from coeval.recognition import Recognition, recognise_lines
+from coeval.recognition import Channel, Recognition, recognise_lines
 from coeval_edge.recognise import READ_BYTES, recognise_bytes, recognise_file
 from coeval_edge.sources.errors import SourceAbsent
 
 BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 4800)
 """Speeds that are tried one after the other, the most usual first."""
 ENOUGH_LINES = 400
+MOST_UNKNOWN = 6
+"""Columns in a row of which nothing is known that are told one by one."""
 
 
 def recognise(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH...", help="Files, folders of pictures, or - for stdin."),
+        typer.Argument(metavar="PATH...", help="Files, folders, or - for stdin."),
     ] = None,
     serial: Annotated[str | None, typer.Option(help="Serial port to listen to.")] = None,
     baud: Annotated[
@@ -71,14 +75,42 @@ def _answers(
         if path == "-":
             data = sys.stdin.buffer.read(READ_BYTES)
             yield path, recognise_bytes(data, is_whole=len(data) < READ_BYTES)
-        elif not Path(path).exists():
-            raise BadRecording(f"{path}: no such file")
+        elif len(paths) == 1 and not Path(path).is_dir():
+            yield path, recognise_there(Path(path))
         else:
-            yield path, recognise_file(Path(path))
+            yield from recognise_each(Path(path))
     if serial is not None:
         yield serial, [recognise_port(serial, baud=baud, seconds=seconds)]
     if mqtt is not None:
         yield mqtt, [recognise_topic(mqtt, broker=broker, seconds=seconds)]
+
+
+def recognise_there(path: Path) -> list[Recognition]:
+    """What a file or folder is.
+
+    Raises:
+        BadRecording: it is not there, or cannot be read.
+    """
+    if not path.exists():
+        raise BadRecording(f"{path}: no such file")
+    return recognise_file(path)
+
+
+def recognise_each(path: Path) -> Iterator[tuple[str, list[Recognition]]]:
+    """What a file is, or a folder of pictures; of any other folder, what each file in it is.
+
+    One that cannot be read is unsure, so that the others are still told.
+    """
+    try:
+        found = recognise_there(path)
+    except BadRecording as exc:
+        why = str(exc).removeprefix(f"{path}: ")
+        found = [Recognition(modality=None, confidence=0.0, format="unreadable", why=why)]
+    if path.is_dir() and found[0].modality is None and found[0].format == "folder":
+        for inner in sorted(item for item in path.iterdir() if not item.name.startswith(".")):
+            yield from recognise_each(inner)
+    else:
+        yield str(path), found
 
 
 def recognise_port(port: str, *, baud: int | None, seconds: float) -> Recognition:
@@ -130,6 +162,20 @@ def recognise_topic(topic: str, *, broker: str, seconds: float) -> Recognition:
     return recognise_lines(lines)
 
 
+def merged(channels: Sequence[Channel]) -> list[Channel]:
+    """Channels for people: a long row of those of which nothing is known is told as one."""
+    told: list[Channel] = []
+    for is_known, same in groupby(channels, key=lambda channel: channel.kind is not None):
+        run = list(same)
+        names = [column for channel in run for column in channel.columns]
+        if is_known or len(names) <= MOST_UNKNOWN:
+            told += run
+        else:
+            between = f"… {names[-1]} ({len(names)})"
+            told.append(replace(run[0], columns=(names[0], between)))
+    return told
+
+
 def print_answer(name: str, found: Recognition) -> None:
     """An answer for people."""
     console = Console()
@@ -153,7 +199,7 @@ def print_answer(name: str, found: Recognition) -> None:
     table = Table(box=None, padding=(0, 1))
     for heading in ("columns", "sensor", "units", "sure", "because"):
         table.add_column(heading)
-    for channel in found.channels:
+    for channel in merged(found.channels):
         table.add_row(
             ", ".join(channel.columns).replace("[", "\\["),
             channel.kind or "unsure",

@@ -162,3 +162,48 @@ def test_the_unlabelled_streams_of_real_recordings(shared: Path) -> None:
         lines = data.split(b"\n", 1)[1] if name.endswith(".csv") else data
         assert io.BytesIO(lines).getbuffer().nbytes
         assert recognise_bytes(lines, is_whole=False)[0].modality == modality
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "format"),
+    [("film.mp4", 40, "MP4 or MOV"), ("a.wav", 30, "WAV or AVI"), ("a.png", 20, "PNG")],
+)
+def test_a_file_that_was_cut_short_is_called_so(maker, name: str, kept: int, format: str) -> None:
+    maker.video("film.mp4", [20, 90], rate_hz=10)
+    maker.sound("a.wav", voice(), rate_hz=16_000)
+    maker.picture("a.png", 90)
+    (found,) = recognise_bytes((maker.root / name).read_bytes()[:kept])
+    assert (found.modality, found.format) == (None, format)
+    assert "cut short" in found.why
+
+
+def test_of_a_folder_that_is_none_of_pictures_each_file_is_told(maker) -> None:
+    maker.picture("all/inner/0.png", 40)
+    maker.sound("all/mic.wav", voice(), rate_hz=16_000)
+    (maker.root / "all" / "b.csv").write_text("t,x\n")
+    (maker.root / "all" / ".hidden").write_text("")
+    result = CliRunner().invoke(APP, [str(maker.root / "all"), "--json"])
+    told = json.loads(result.stdout)
+    assert {Path(name).name: one[0]["modality"] for name, one in told.items()} == {
+        "b.csv": None,
+        "inner": "image",
+        "mic.wav": "audio",
+    }
+    assert result.exit_code == 1
+
+
+def test_one_path_that_is_not_there_does_not_keep_the_others_back(maker) -> None:
+    sound = str(maker.root / maker.sound("a.wav", voice(), rate_hz=16_000))
+    result = CliRunner().invoke(APP, [sound, "nowhere", "--json"])
+    told = json.loads(result.stdout)
+    assert told[sound][0]["modality"] == "audio"
+    assert told["nowhere"][0]["why"] == "no such file"
+
+
+def test_hundreds_of_unknown_columns_are_told_in_one_line(tmp_path: Path) -> None:
+    names = ",".join(f"v{k}" for k in range(60))
+    rows = (",".join([f"{k / 10}", *(str(k * j % 17) for j in range(60))]) for k in range(40))
+    (tmp_path / "a.csv").write_text("\n".join([f"t,{names}", *rows]) + "\n")
+    said = CliRunner().invoke(APP, [str(tmp_path / "a.csv")]).stdout
+    assert "v59 (" in said
+    assert len(said.splitlines()) < 20

@@ -16,6 +16,10 @@ GRAVITY_RANGE = 0.12
 """The median length of an acceleration is gravity's within this share: scale, bias and motion."""
 GRAVITY_SPREAD = 0.5
 """Quartiles of that length lie no further apart than this share: a hand shakes, a car does not."""
+MOST_TRIED = 24
+CHANCE_SPREAD = 0.1
+"""The same where more than so many threes of columns without a name are tried: of a hundred, one
+has about that length by chance."""
 FIELDS = ((22.0, 70.0, "uT"), (220.0, 700.0, "mG"), (0.22, 0.7, "G"))
 FIELD_SPREAD = 0.12
 UNIT_NORM = 2e-3
@@ -56,7 +60,9 @@ def directions(found: Columns) -> None:
 def accelerometers(found: Columns) -> None:
     """Three numbers whose length is gravity, whatever way they lie."""
     candidates: list[tuple[float, tuple[int, ...], str, str]] = []
-    for run in found.free(3, kinds=("accelerometer",)):
+    runs = list(found.free(3, kinds=("accelerometer",)))
+    for run in runs:
+        most = CHANCE_SPREAD if len(runs) > MOST_TRIED and not found.named(run) else GRAVITY_SPREAD
         rows = found.read(run)
         is_slow = found.rate_hz is not None and found.rate_hz < SLOW_HZ and not found.named(run)
         if len(rows) < (SURE_ROWS if is_slow else LEAST_ROWS):
@@ -70,7 +76,7 @@ def accelerometers(found: Columns) -> None:
             continue
         for gravity, units in GRAVITIES:
             spread = spread_of(lengths) / gravity
-            if abs(middle / gravity - 1) <= GRAVITY_RANGE and spread <= GRAVITY_SPREAD:
+            if abs(middle / gravity - 1) <= GRAVITY_RANGE and spread <= most:
                 why = f"its length is gravity: {middle:.4g} {units}"
                 candidates.append((spread, run, units, why))
     _take_steadiest(found, candidates, kind="accelerometer", confidence=0.9)

@@ -25,6 +25,7 @@ NMEA = re.compile(r"[$!]([A-Z0-9]{4,6}[^*]*)\*([0-9A-Fa-f]{2})")
 PICTURE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|heic|dng)", re.IGNORECASE)
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 WORDS = re.compile(r"[^\W\d_]{2,}")
+COLUMN_NAME = re.compile(r"[^\W\d]\w*(?:[ _]?[\[(][^\s\])]+[\])])?")
 TEXT_KEYS = frozenset(("text", "message", "msg", "event", "log", "line", "transcript", "body"))
 SOUND_RATE_HZ = 3500.0
 """Numbers that come faster may be sound."""
@@ -156,6 +157,8 @@ def recognised_table(lines: Sequence[str]) -> Recognition | None:
     table = find_table(lines)
     if table is None:
         return None
+    if is_header_alone(table):
+        return unsure("one row of names: a header without rows?", table.format)
     time = find_time(table.columns)
     others = [
         column
@@ -202,7 +205,16 @@ def recognised_table(lines: Sequence[str]) -> Recognition | None:
         )
     confidence = 0.99 if table.num_rows >= 3 and not words else 0.9
     kept = [c for c in table.columns if c.numbers is not None or c.is_date]
-    return of_columns(kept, format=table.format, why="columns of numbers", confidence=confidence)
+    why = "columns of numbers"
+    if words:
+        why += f"; no numbers in {', '.join(column.name for column in words)}"
+    return of_columns(kept, format=table.format, why=why, confidence=confidence)
+
+
+def is_header_alone(table: FoundTable) -> bool:
+    """Whether the one row there is looks like names of columns."""
+    fields = [column.texts[0] for column in table.columns]
+    return len(fields) > 1 and table.num_rows == 1 and all(map(COLUMN_NAME.fullmatch, fields))
 
 
 def without_remarks(lines: Sequence[str]) -> Sequence[str]:

@@ -99,7 +99,7 @@ def split(lines: Sequence[str], delimiter: str) -> FoundTable | None:
         ]
     kept = kept[first_row(kept) :]
     has_header = is_header(kept)
-    names = [name or f"c{k}" for k, name in enumerate(kept[0])] if has_header else []
+    names = unique([name or f"c{k}" for k, name in enumerate(kept[0])]) if has_header else []
     names = names or [f"c{k}" for k in range(width)]
     body = kept[1:] if has_header else kept
     if not body:
@@ -110,6 +110,17 @@ def split(lines: Sequence[str], delimiter: str) -> FoundTable | None:
     return FoundTable(
         delimiter=delimiter, has_header=has_header, columns=tuple(columns), share=share
     )
+
+
+def unique(header: Sequence[str]) -> list[str]:
+    """Names, none twice: a later one of the same name gets a number."""
+    names: list[str] = []
+    for wanted in header:
+        name, count = wanted, 2
+        while name in names:
+            name, count = f"{wanted}_{count}", count + 1
+        names.append(name)
+    return names
 
 
 def first_row(rows: Sequence[Sequence[str]]) -> int:
@@ -126,11 +137,16 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row names columns: all words, where a later row has numbers."""
     if len(rows) < 2 or any(as_number(field) is not None for field in rows[0]):
         return False
-    if not all(field and not is_date(field) for field in rows[0]):
-        return False
-    if len({field.lower() for field in rows[0]}) < len(rows[0]):
-        return False
     below = rows[1 : 1 + 20]
+    for k, field in enumerate(rows[0]):
+        # A column may be without a name: that of row numbers, or an empty one behind the last mark.
+        if is_date(field) or (not field and 0 < k < len(rows[0]) - 1):
+            return False
+    named = [field.lower() for field in rows[0] if field]
+    if not named or (
+        len(set(named)) < len(named) and not all(as_number(field) is not None for field in rows[1])
+    ):
+        return False
     numeric = [
         sum(as_number(row[k]) is not None or is_date(row[k]) for row in below)
         for k in range(len(rows[0]))

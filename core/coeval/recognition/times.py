@@ -1,13 +1,14 @@
 """Which column says when, and in which unit."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coeval.recognition.answer import TimeColumn
 from coeval.recognition.names import is_time_name, unit_in_name
-from coeval.recognition.table import Column
+from coeval.recognition.table import Column, is_date
 
 EPOCHS = ((1e18, "ns", 1e9), (1e15, "us", 1e6), (1e12, "ms", 1e3), (9e8, "s", 1.0))
 """Least stamp since 1970 in a unit, and units in a second: from 1998 to 2066 none is another's."""
@@ -57,15 +58,25 @@ def looks_like_time(values: NDArray[np.float64], *, is_first: bool) -> bool:
 def described(column: Column) -> TimeColumn:
     """A column of time with its unit and rate."""
     if column.is_date:
-        return TimeColumn(column=column.name, unit="date", rate_hz=None)
+        rate_hz = rate_of(np.array([date_s(text) for text in column.texts if is_date(text)]))
+        return TimeColumn(column=column.name, unit="date", rate_hz=rate_hz)
     assert column.numbers is not None
     unit = unit_in_name(column.name) or unit_of(column.numbers)
-    rate_hz = None
-    steps = np.diff(column.numbers)
-    going = steps[steps > 0]
-    if unit is not None and len(going):
-        rate_hz = PER_S[unit] / float(np.median(going))
+    rate_hz = None if unit is None else rate_of(column.numbers / PER_S[unit])
     return TimeColumn(column=column.name, unit=unit, rate_hz=rate_hz)
+
+
+def rate_of(seconds: NDArray[np.float64]) -> float | None:
+    """Median rate of stamps, Hz; None where they do not go on."""
+    steps = np.diff(seconds)
+    going = steps[steps > 0]
+    return 1.0 / float(np.median(going)) if len(going) else None
+
+
+def date_s(text: str) -> float:
+    """A date as seconds since 1970; one without a zone counts as UTC, as for a rate is enough."""
+    date = datetime.fromisoformat(text)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def unit_of(values: NDArray[np.float64]) -> str | None:
