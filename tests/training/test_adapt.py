@@ -253,8 +253,12 @@ def command(
 def test_the_command_writes_a_set_that_nodes_take(
     command: Callable[..., tuple[int, str, BaseException | None]], tmp_path: Path
 ) -> None:
+    (tmp_path / "from" / "MODEL_CARD.md").write_text("# Encoders\n")
     code, said, _ = command(made_session(is_related=True), "--out", str(tmp_path / "new"), "--json")
     assert code == 0
+    card = (tmp_path / "new" / "MODEL_CARD.md").read_text()
+    assert card.startswith("# Encoders\n\n## Adapted\n")
+    assert "`coeval adapt` on a walk" in card
     assert "roof not used: unsure" in said
     assert '"verdict": ""' in said
     assert read_set(tmp_path / "new", made="x").notice.encoder_set in said

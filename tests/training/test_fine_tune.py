@@ -384,6 +384,14 @@ def test_the_command_fine_tunes_what_ships_on_a_folder_of_ones_own(
     assert state["recordings"] == ["px4_appended", "walk"]
 
 
+def test_encoders_of_ones_own_do_not_replace_the_installed_ones_by_accident(
+    tmp_path: Path, own: list[OwnRecording]
+) -> None:
+    checkpoint = tuned(tmp_path / "run", own)
+    with pytest.raises(BadConfig, match=r"say where its encoders go, with --out .*run/models"):
+        run(["export-encoders", "--checkpoint", str(checkpoint)])
+
+
 def test_a_beginning_without_recordings_is_a_mistake() -> None:
     with pytest.raises(BadConfig, match="--from: say on which recordings of yours"):
         run(["train", "--from", "shipped"])

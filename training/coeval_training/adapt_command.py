@@ -25,6 +25,7 @@ from coeval_edge.ship_command import ship_and_tell
 from coeval_training.adapt import Adaptation, adapt
 from coeval_training.adapted_set import adapted_set
 from coeval_training.histories import History, recorded_history, stored_history
+from coeval_training.model_card import adapt_model_card
 
 
 def adapt_encoders(
@@ -80,7 +81,8 @@ def adapt_encoders(
         finally:
             reader.close()
     say_history(history, console)
-    found = adapt(history.streams)
+    with console.status("learning: a minute or two of one core"):
+        found = adapt(history.streams)
     show(found, console)
     if as_json:
         told = {key: value for key, value in asdict(found).items() if key != "matrices"}
@@ -91,6 +93,7 @@ def adapt_encoders(
     make_folder(out, name="--out")
     for modality, model in files.items():
         (out / f"{modality}.onnx").write_bytes(model)
+    adapt_model_card(paths["audio"].parent, out, found, history=history.what)
     made = read_set(out, made=f"coeval adapt on {history.what}")
     console.print(f"set {made.notice.encoder_set}: {out}", highlight=False)
     if publish:
@@ -105,7 +108,12 @@ def adapt_encoders(
             console=console,
         )
     else:
-        console.print(f"next: coeval ship {out} --session NAME", highlight=False)
+        console.print(
+            f"next: coeval ship {out} --session {session or 'NAME'}, or coeval align REC "
+            f"--encoders {out}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def refuse_int8(paths: Mapping[Modality, Path]) -> None:
@@ -133,7 +141,14 @@ def say_history(history: History, console: Console) -> None:
 def show(found: Adaptation, console: Console) -> None:
     """How well pairs are told apart on held-out time, before and after."""
     table = Table(title="on time that was not learnt from")
-    for column in ("pair", "windows", "nats", "", "within 100 ms, %", ""):
+    for column in (
+        "pair",
+        "windows",
+        "nats before",
+        "after",
+        "within 100 ms before, %",
+        "after, %",
+    ):
         table.add_column(column)
     for pair in found.pairs:
         table.add_row(

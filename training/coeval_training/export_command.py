@@ -10,6 +10,7 @@ from rich.console import Console
 import coeval_edge
 from coeval.errors import BadConfig
 from coeval.samples import Modality
+from coeval_training.checkpoint import read_checkpoint
 from coeval_training.embedding_kinds import SHIPPED, fit_kept_scenes, write
 from coeval_training.export import export_all, reduce_all
 from coeval_training.model_card import copy_model_card, write_model_card
@@ -49,6 +50,13 @@ def export(
         return
     if not checkpoint.exists():
         raise BadConfig(f"--checkpoint {checkpoint}: no such file; make it with `coeval train`")
+    began_from = read_checkpoint(checkpoint).get("began_from")
+    if out is None and began_from is not None:
+        raise BadConfig(
+            f"--checkpoint {checkpoint}: was trained on recordings of your own; say where its "
+            f"encoders go, with --out {checkpoint.parent / 'models'}: without it they would "
+            "replace those that are installed"
+        )
     folder = out or MODELS
     paths = export_all(checkpoint, folder, precision=precision)
     console = Console(stderr=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from coeval_training.adapt import Adaptation
 from coeval_training.checkpoint import read_checkpoint
 from coeval_training.data import FIRST_HELD_OUT_SEED, FIRST_WATCHED_SEED
 from coeval_training.material import TRAINED_ON
@@ -74,6 +75,40 @@ def copy_model_card(source: Path, folder: Path, *, precision: Precision) -> Path
     if not before.is_file():
         return None
     after.write_text(before.read_text() + KEPT_AS.format(precision=precision))
+    return after
+
+
+ADAPTED = """
+## Adapted
+
+The last layers were refined by `coeval adapt` on {history}: {num_windows} windows of
+20 s. On time of it that was not learnt from the true lags became likelier by {gain:.2f} nats a
+window ({sigmas:.1f} standard errors); what is said above was measured before.
+
+| pair | windows | within 100 ms before, % | after, % |
+|---|---|---|---|
+{pairs}
+"""
+
+
+def adapt_model_card(source: Path, folder: Path, found: Adaptation, *, history: str) -> Path | None:
+    """The card of encoders that were adapted to a session; None: those before have none."""
+    before, after = source / NAME, folder / NAME
+    if not before.is_file():
+        return None
+    pairs = "\n".join(
+        f"| {pair.pair} | {pair.num_windows} | {pair.within_100ms_before:.0f} "
+        f"| {pair.within_100ms_after:.0f} |"
+        for pair in found.pairs
+    )
+    told = ADAPTED.format(
+        history=history,
+        num_windows=found.num_windows,
+        gain=found.gain_nats,
+        sigmas=found.gain_sigmas,
+        pairs=pairs,
+    )
+    after.write_text(before.read_text() + told)
     return after
 
 
