@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from coeval.errors import BadConfig, BadRecording, CoevalError
+from coeval_edge.importers.pictures import SUFFIXES, import_pictures
 from coeval_edge.recording import MANIFEST_FILE, Recording, open_recording
 from coeval_edge.recording_writer import RecordingWriter
 from coeval_edge.rewrite import new_recording
@@ -62,8 +63,10 @@ def import_recording(
     if format != "auto" and format not in FORMATS:
         raise BadConfig(f"unknown format {format!r}; expected auto, {', '.join(FORMATS)}")
     named, inside = _files(sources)
+    pictures = [file for file in inside if format == "auto" and suffix_of_picture(file)]
+    inside = [file for file in inside if file not in pictures]
     files = [*named, *inside]
-    name = files[0].stem if len(files) == 1 else out.name
+    name = files[0].stem if len(files) == 1 and not pictures else out.name
     with new_recording(out) as folder:
         writer = RecordingWriter(folder, name=name)
         for file in files:
@@ -76,7 +79,16 @@ def import_recording(
                 if file in named:
                     raise
                 writer.notes.append(f"{file.name}: left out: {_without_path(exc, file)}")
-        writer.finish(source=[file.name for file in files] if len(files) > 1 else files[0].name)
+        for source in dict.fromkeys(file.parent for file in pictures):
+            taken = [file for file in pictures if file.parent == source]
+            try:
+                import_pictures(taken, writer, folder=source)
+            except BadRecording as exc:
+                if not files:
+                    raise
+                writer.notes.append(f"{len(taken)} pictures left out: {exc}")
+        all_names = [file.name for file in (*files, *dict.fromkeys(p.parent for p in pictures))]
+        writer.finish(source=all_names if len(all_names) > 1 else all_names[0])
     return open_recording(out), writer.notes
 
 
@@ -119,12 +131,19 @@ def format_by_content(path: Path) -> str:
     return "subtitles" if found.format == "subtitles" else ""
 
 
+def suffix_of_picture(path: Path) -> bool:
+    """Whether a file is called like a picture."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def _importer(path: Path, *, format: str) -> Importer:
     """The importer of a file; its library is loaded only now."""
     if format == "auto":
         suffix = path.suffix.lower()
         format = next((name for name, known in FORMATS.items() if suffix in known), "")
         format = format or format_by_content(path)
+    if not format and suffix_of_picture(path):
+        raise BadRecording(f"{path}: is one picture; name the folder that its fellows are in")
     if not format:
         raise BadRecording(
             f"{path}: suffix {path.suffix!r} is of no format that can be imported; "
