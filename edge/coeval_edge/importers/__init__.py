@@ -32,6 +32,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "mcap": (".mcap",),
     "csv": (".csv", ".tsv"),
     "subtitles": (".srt", ".vtt", ".ass", ".ssa"),
+    "log": (".log", ".txt"),
 }
 """Formats by name, with the suffixes that `auto` knows them by."""
 
@@ -128,6 +129,8 @@ def format_by_content(path: Path) -> str:
         return "media"
     if found.format.startswith("table") and found.time is not None:
         return "csv"
+    if found.format == "lines of text":
+        return "log"
     return "subtitles" if found.format == "subtitles" else ""
 
 
