@@ -119,7 +119,7 @@ def _streams_table(summaries: list[StreamSummary]) -> RichTable:
     for name in ("stream", "node", "modality"):
         table.add_column(name, overflow="fold")  # an id cut short is of no use
     for name in ("samples", "Hz", "from s", "to s"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     table.add_column("units")
     for summary in summaries:
         rate_hz = summary.rate_hz

@@ -31,6 +31,17 @@ def test_info_shows_streams_licence_and_truth(recording, walk):
         assert word in out
 
 
+def test_info_shows_times_since_1970_whole(recording, maker, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    maker.text("a.csv", "t,x\n1763978400.250,1\n1763978401.250,2\n")
+    walk = maker.manifest(
+        {"id": "a_stream_with_a_long_name", "modality": "metadata", "file": "a.csv"}
+    )
+    code, out, err = recording("info", walk)
+    assert code == 0, err
+    assert "…" not in out
+
+
 def test_info_as_json_is_for_programs(recording, walk):
     code, out, _ = recording("info", walk, "--json")
     described = json.loads(out)
