@@ -16,7 +16,8 @@ def row(own: float | None, generated: float) -> dict[str, Any]:
     ("before", "after", "is_better", "said"),
     [
         (row(40, 90), row(60, 89), True, "better on your recordings' ends"),
-        (row(40, 90), row(40, 95), False, "do not ship these; more recordings"),
+        (row(40, 90), row(40, 95), False, "do not ship these; more --steps"),
+        (row(88, 90), row(89, 90), False, "than by chance"),
         (row(40, 90), row(60, 80), False, "being forgotten"),
         (row(None, 90), row(None, 95), False, "not known: no recording is so long"),
     ],

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 BOUND = "within_100ms"
-MOST_LOST = 2.0
-"""Right lags on generated scenes, in % of trials, that may be lost by chance."""
+CHANCE = 2.0
+"""Right lags, in % of trials, that may be won or lost by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +46,13 @@ class Outcome:
     def is_better(self) -> bool:
         """Whether own recordings are told apart better, and generated scenes no worse."""
         is_kept = not self.generated.by_pair or (
-            self.generated.after >= self.generated.before - MOST_LOST
+            self.generated.after >= self.generated.before - CHANCE
         )
-        return bool(self.own.by_pair) and self.own.after > self.own.before and is_kept
+        return bool(self.own.by_pair) and self._gain > CHANCE and is_kept
+
+    @property
+    def _gain(self) -> float:
+        return self.own.after - self.own.before
 
     @property
     def verdict(self) -> str:
@@ -60,10 +64,10 @@ class Outcome:
             )
         if self.is_better:
             return "better on your recordings' ends, which were not trained on"
-        if self.own.after <= self.own.before:
+        if self._gain <= CHANCE:
             return (
-                "not better on your recordings' ends, which were not trained on: do not ship "
-                "these; more recordings, of several days, may help"
+                "not better on your recordings' ends, which were not trained on, than by chance: "
+                "do not ship these; more --steps, or recordings of several days, may help"
             )
         return (
             "better on your recordings, but what was learnt before is being forgotten: do not "
