@@ -182,14 +182,14 @@ class Cell:
 def cells_of(plan: Plan, pair: str, *, only: RealPair | None = None) -> list[Cell]:
     """Every recording and window of a pair of modalities that is there, with its trials.
 
-    `only`: the one to take. Each recording gets the same number of trials of a window, so many
-    that all have at least `plan.trials` together; where there are enough, whole rounds of every
-    offset with every skew.
+    `only`: the one to take, listed or not. Each recording gets the same number of trials of a
+    window, so many that all have at least `plan.trials` together; where there are enough, whole
+    rounds of every offset with every skew.
     """
     there = [
         (material, *streams_of(plan, material))
-        for material in listed_pairs()
-        if material.pair == pair and only in (None, material) and is_there(plan, material.recording)
+        for material in (listed_pairs() if only is None else [only])
+        if material.pair == pair and is_there(plan, material.recording)
     ]
     cells: list[Cell] = []
     for window_s in plan.windows_s:

@@ -47,7 +47,7 @@ from coeval_lab.bench.encoders_plan import (
     Plan,
 )
 from coeval_lab.bench.encoders_rows import Answer, error_of, has_stills
-from coeval_lab.bench.encoders_variants import NEVER_SAW, folds_in, is_made
+from coeval_lab.bench.encoders_variants import is_made
 from coeval_lab.bench.material import Clock, Stream, cropped, stamped, track_of
 from coeval_lab.bench.scene_cells import SCENE_SKEWS_PPM, between
 from coeval_training.data import FIRST_HELD_OUT_SEED, SLOTS, StreamRows, scene_rows
@@ -89,14 +89,6 @@ def methods_of(plan: Plan, cca: Cca) -> Methods:
     folders = {} if plan.baselines is None else {n: plan.baselines / n for n in VARIANTS}
     there = {VARIANTS[name]: folder for name, folder in folders.items() if is_made(folder)}
     return Methods(cca=cca, variants=there)
-
-
-def methods_for(recording: str, plan: Plan, methods: Methods) -> Methods:
-    """The methods of a recording: with encoders that never saw it, where there are such."""
-    fold = folds_in(plan.baselines).get(recording)
-    if fold is None:
-        return methods
-    return replace(methods, variants={**methods.variants, NEVER_SAW: fold})
 
 
 def lags_of(first: View, second: View, methods: Methods) -> Iterator[tuple[str, Lag | None]]:
@@ -276,7 +268,6 @@ def real_answers(material: RealPair, plan: Plan, methods: Methods) -> list[Answe
         trials=plan.trials,
         windows_s=plan.windows_s,
     )
-    methods = methods_for(material.recording, plan, methods)
     return [
         answer
         for cell in align_plan.cells_of(own, material.pair, only=material)

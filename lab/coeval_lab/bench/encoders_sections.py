@@ -167,6 +167,12 @@ def fusion_bars(rows: Sequence[Row]) -> list[Bar]:
     ]
 
 
+def folds(module: ModuleType, plan: Plan) -> Iterable[Row]:
+    """Recordings that are trained on, by encoders that never saw them."""
+    rows: Iterable[Row] = module.fold_rows(plan)
+    return rows
+
+
 def relevance(module: ModuleType, plan: Plan) -> Iterable[Row]:
     """What carries nothing, found and named."""
     own = with_scenes(plan, 12)
@@ -220,6 +226,12 @@ SECTIONS: tuple[Section, ...] = (
         title="Preprocessing, each step on and off",
         module="coeval_lab.bench.ablation",
         measure=ablation,
+    ),
+    Section(
+        name="folds",
+        title="Recordings left out of a training, one at a time",
+        module="coeval_lab.bench.encoders_folds",
+        measure=folds,
     ),
     Section(
         name="relevance",
