@@ -18,6 +18,11 @@ RUN = "from coeval.cli import main; main()"
 MARK = "COEVAL_TEST_MARK"
 
 
+def hear_interrupts() -> None:
+    """Take SIGINT as at a terminal: tests run in the background inherit that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class MarkedBench:
     """A benchmark whose processes, and theirs, are known by a variable that they inherit."""
 
@@ -32,6 +37,7 @@ class MarkedBench:
             env=os.environ | {name: value},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=hear_interrupts,
         )
         return self.process
 
