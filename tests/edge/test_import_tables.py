@@ -131,6 +131,15 @@ def test_subtitles_become_lines_with_begin_and_end(tmp_path, name, text):
     assert notes == []
 
 
+def test_subtitles_of_windows_are_read_and_the_guess_is_told(tmp_path):
+    path = tmp_path / "film.srt"
+    path.write_bytes(SRT.replace("Bye", "À bientôt").encode("cp1252"))
+    recording, notes = imported(tmp_path, path)
+    (stream,) = recording.manifest.streams
+    assert [line.text for line in read_samples(recording, stream)][1] == "À bientôt"
+    assert notes == ["film.srt: is no UTF-8; read as Windows-1252"]
+
+
 def test_subtitles_that_are_none_are_refused(tmp_path):
     with pytest.raises(BadRecording, match=r"film\.srt"):
         imported(tmp_path, written(tmp_path, "film.srt", "no subtitles here"))

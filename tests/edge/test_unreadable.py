@@ -12,7 +12,7 @@ from coeval_edge.unreadable import why_unreadable
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.srt", b"1\n00:00:01,000 --> 00:00:02,000\n\xe9t\xe9\n", "iconv -f WINDOWS-1252"),
+        ("a.srt", b"\0\0\xe9t\xe9\n", "iconv -f WINDOWS-1252"),
         ("a.mp4", b"", "the file is empty; copy it anew"),
         ("a.mp4", b"\0\0\0\x18ftypmp42", "cut short or damaged"),
     ],

@@ -1,4 +1,4 @@
-"""Tables of other programs: any encoding, remarks before the header, decimal commas, uneven rows.
+"""Tables of other programs: remarks before the header, decimal commas, uneven rows.
 
 In: a file with commas, tabs or semicolons. Out: names, fields by name, and the line of each row.
 What had to be changed or left out is noted, never passed over.
@@ -6,7 +6,6 @@ What had to be changed or left out is noted, never passed over.
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +14,7 @@ from pathlib import Path
 from coeval.errors import BadRecording
 from coeval.recognition.lines import REMARKS
 from coeval.recognition.table import DECIMAL_COMMA, FULL_SHARE, as_number
-from coeval_edge.unreadable import UTF_16_MARKS, why_unreadable
+from coeval_edge.importers.foreign_text import read_text
 
 DELIMITERS = ",\t;"
 MOST_PREAMBLE = 30
@@ -24,7 +23,6 @@ LEAST_ROWS = 10
 """With fewer rows one that does not fit makes it no table."""
 TEXT_NAMES = ("text", "message", "msg", "event", "label", "line", "transcript", "subtitle")
 """Names of a column of lines, which may hold commas."""
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ def read_foreign_table(path: Path, *, notes: list[str]) -> ForeignTable:
     Raises:
         BadRecording: unreadable, empty, or rows that do not fit the header.
     """
-    physical = read_text(path, notes=notes).splitlines(keepends=True)
+    physical = read_text(path, kind="CSV", notes=notes).splitlines(keepends=True)
     first = header_line(physical)
     if first >= len(physical):
         raise BadRecording(f"{path}: the file is empty; expected a header row")
@@ -81,28 +79,6 @@ def read_foreign_table(path: Path, *, notes: list[str]) -> ForeignTable:
         columns={name: [row[number] for _, row in rows] for number, name in enumerate(names)},
         lines=[line for line, _ in rows],
     )
-
-
-def read_text(path: Path, *, notes: list[str]) -> str:
-    """A file's text, in whichever of the usual encodings it is.
-
-    Raises:
-        BadRecording: it cannot be read, or is no text.
-    """
-    try:
-        data = path.read_bytes()
-        if data[:1] and data[0] in UTF_16_MARKS and data[1:2] and data[1] in UTF_16_MARKS:
-            return data.decode("utf-16")
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252")
-            if CONTROL.search(text):
-                raise
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadRecording(f"{path}: cannot be read as CSV: {why_unreadable(path, exc)}") from exc
-    notes.append(f"{path.name}: is no UTF-8; read as Windows-1252")
-    return text
 
 
 def header_line(physical: Sequence[str]) -> int:

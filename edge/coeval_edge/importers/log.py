@@ -11,7 +11,7 @@ from pathlib import Path
 from coeval.errors import BadRecording
 from coeval.samples import TextLine
 from coeval.time import NodeNs
-from coeval_edge.importers.foreign_table import read_text
+from coeval_edge.importers.foreign_text import read_text
 from coeval_edge.importers.time_column import date_to_ns, seconds_of_day
 from coeval_edge.recording_writer import RecordingWriter
 from coeval_edge.stamps import to_ns
@@ -84,7 +84,11 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
     Raises:
         BadRecording: it is no text, or hardly any line says when it was written.
     """
-    lines = [line for line in read_text(path, notes=writer.notes).splitlines() if line.strip()]
+    lines = [
+        line
+        for line in read_text(path, kind="a log", notes=writer.notes).splitlines()
+        if line.strip()
+    ]
     if not lines:
         raise BadRecording(f"{path}: the file is empty; expected lines with their times")
     pattern, to_times, note = max(

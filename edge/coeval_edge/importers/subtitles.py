@@ -7,8 +7,8 @@ import pysubs2
 from coeval.errors import BadRecording
 from coeval.samples import TextLine
 from coeval.time import NodeNs
+from coeval_edge.importers.foreign_text import read_text
 from coeval_edge.recording_writer import RecordingWriter
-from coeval_edge.unreadable import why_unreadable
 
 NS_PER_MS = 1_000_000
 
@@ -17,14 +17,13 @@ def import_file(path: Path, writer: RecordingWriter) -> None:
     """Add a subtitle file; its clock is that of the film it belongs to.
 
     Raises:
-        BadRecording: it is no subtitle file, or no UTF-8 text.
+        BadRecording: it is no subtitle file, or no text.
     """
+    text = read_text(path, kind="subtitles", notes=writer.notes)  # pysubs2 guesses no encoding
     try:
-        # read here: pysubs2 guesses no encoding, and a BOM is no part of the first line
-        subtitles = pysubs2.SSAFile.from_string(path.read_text(encoding="utf-8-sig"))
-    except (pysubs2.Pysubs2Error, OSError, ValueError) as exc:
-        why = why_unreadable(path, exc)
-        raise BadRecording(f"{path}: cannot be read as subtitles: {why}") from exc
+        subtitles = pysubs2.SSAFile.from_string(text)
+    except (pysubs2.Pysubs2Error, ValueError) as exc:
+        raise BadRecording(f"{path}: cannot be read as subtitles: {exc}") from exc
     lines = [
         TextLine(
             t_node_ns=NodeNs(event.start * NS_PER_MS),
