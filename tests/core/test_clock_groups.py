@@ -63,11 +63,17 @@ def test_offsets_of_years_lose_no_nanoseconds() -> None:
     assert abs(state.offset_ns - far) <= 10
 
 
-def test_a_node_that_starts_anew_is_forgotten_and_the_others_are_not() -> None:
+def two_tied_to_the_reference() -> SessionClocks:
+    """Nodes `a` and `b`, 1 and 2 ms fast, measured for 20 s."""
     clocks = SessionClocks(reference="ref")
     for t in range(20):
         clocks.push(sample(t, 1e6, second="a", source="a"))
         clocks.push(sample(t, 2e6, second="b", source="b"))
+    return clocks
+
+
+def test_a_node_that_starts_anew_is_forgotten_and_the_others_are_not() -> None:
+    clocks = two_tied_to_the_reference()
     clocks.forget("a")
     assert clocks.at("a", EPOCH) is None
     state = clocks.at("b", EPOCH + 20 * S)
@@ -76,10 +82,7 @@ def test_a_node_that_starts_anew_is_forgotten_and_the_others_are_not() -> None:
 
 
 def test_when_the_reference_starts_anew_the_others_stay_tied() -> None:
-    clocks = SessionClocks(reference="ref")
-    for t in range(20):
-        clocks.push(sample(t, 1e6, second="a", source="a"))
-        clocks.push(sample(t, 2e6, second="b", source="b"))
+    clocks = two_tied_to_the_reference()
     clocks.forget("ref")
     assert clocks.at("a", EPOCH) is None
     for t in range(20, 30):
