@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coeval.errors import BadRecording
 from coeval.recognition.lines import REMARKS
-from coeval.recognition.table import DECIMAL_COMMA, FULL_SHARE, as_number
+from coeval.recognition.table import DECIMAL_COMMA, FULL_SHARE, as_number, unique
 from coeval_edge.importers.foreign_text import read_text
 
 DELIMITERS = ",\t;"
@@ -97,15 +97,11 @@ def header_line(physical: Sequence[str]) -> int:
 
 def unique_names(header: Sequence[str], *, path: Path, notes: list[str]) -> list[str]:
     """Names of columns, none empty and none twice: a later one of the same name gets a number."""
-    names: list[str] = []
-    for number, name in enumerate(header):
-        wanted = name or f"c{number}"
-        chosen, count = wanted, 2
-        while chosen in names:
-            chosen, count = f"{wanted}_{count}", count + 1
-        if chosen != wanted:
+    wanted = [name or f"c{number}" for number, name in enumerate(header)]
+    names = unique(wanted)
+    for name, plain, chosen in zip(header, wanted, names, strict=True):
+        if chosen != plain:
             notes.append(f"{path.name}: another column named {name!r} is called {chosen!r}")
-        names.append(chosen)
     return names
 
 
