@@ -12,7 +12,7 @@ from coeval.errors import BadRecording
 from coeval.samples import TextLine
 from coeval.time import NodeNs
 from coeval_edge.importers.foreign_text import read_text
-from coeval_edge.importers.time_column import date_to_ns, seconds_of_day
+from coeval_edge.importers.time_column import date_to_ns, epoch_to_ns, seconds_of_day
 from coeval_edge.recording_writer import RecordingWriter
 from coeval_edge.stamps import to_ns
 
@@ -52,8 +52,8 @@ def seconds_ns(texts: Sequence[str]) -> list[int]:
 
 
 def epochs_ns(texts: Sequence[str]) -> list[int]:
-    """Whole numbers since 1970, in s, ms, µs or ns by how many digits they have."""
-    return [int(text.ljust(19, "0")) for text in texts]
+    """Whole numbers since 1970."""
+    return [epoch_to_ns(text) for text in texts]
 
 
 STAMPS: tuple[tuple[re.Pattern[str], Callable[[Sequence[str]], list[int]], str], ...] = (

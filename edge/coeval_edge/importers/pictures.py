@@ -12,8 +12,10 @@ from pathlib import Path
 
 from coeval.errors import BadRecording
 from coeval.time import NS_PER_S
+from coeval_edge.importers.time_column import epoch_to_ns
 from coeval_edge.media import open_media
 from coeval_edge.recording_writer import RecordingWriter
+from coeval_edge.stamps import to_ns
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 DATE_IN_NAME = re.compile(
@@ -87,8 +89,7 @@ def stamp_in_name(name: str) -> int | None:
     """The time in a file's name."""
     found = EPOCH_IN_NAME.search(name)
     if found is not None:
-        whole, _, part = (found[1] or found[2]).partition(".")
-        return int(whole + part.ljust(9, "0")) if part else int(whole.ljust(19, "0"))
+        return to_ns(found[1]) if found[1] else epoch_to_ns(found[2])
     found = DATE_IN_NAME.search(name)
     if found is None:
         return None

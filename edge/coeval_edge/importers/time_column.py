@@ -191,6 +191,11 @@ def stated_stamps(
     return t_ns
 
 
+def epoch_to_ns(text: str) -> int:
+    """A whole number since 1970 to ns; in s, ms, µs or ns by its 10, 13, 16 or 19 digits."""
+    return int(text.ljust(19, "0"))
+
+
 def date_to_ns(text: str) -> int:
     """A date (ISO 8601, 2025/11/24 or 24.11.2025) to ns since 1970; UTC where it names no zone.
 
