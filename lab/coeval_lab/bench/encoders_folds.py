@@ -33,19 +33,18 @@ PAIRS = (
 
 def fold_rows(plan: Plan) -> Iterator[Row]:
     """Lines of every pair of every recording that some encoders never saw; none without such."""
-    usual = methods_of(plan, {})
-    for recording, folder in folds_in(plan.baselines).items():
-        shown = {name: usual.variants[name] for name in (SAW,) if name in usual.variants}
-        methods = Methods(cca={}, variants={**shown, NEVER_SAW: folder})
-        for pair, name, first, second in PAIRS:
-            if name != recording:
-                continue
-            material = RealPair(pair=pair, recording=name, first=first, second=second)
-            answers = real_answers(material, replace(plan, windows_s=(None,)), methods)
-            yield from rows_of_answers(
-                [
-                    replace(answer, held_out=answer.method == NEVER_SAW)
-                    for answer in answers
-                    if answer.method in (EMBEDDINGS, SAW, NEVER_SAW)
-                ]
-            )
+    whole = replace(plan, windows_s=(None,))
+    saw = {name: path for name, path in methods_of(plan, {}).variants.items() if name == SAW}
+    folds = folds_in(plan.baselines)
+    for pair, recording, first, second in PAIRS:
+        if recording not in folds:
+            continue
+        material = RealPair(pair=pair, recording=recording, first=first, second=second)
+        methods = Methods(cca={}, variants={**saw, NEVER_SAW: folds[recording]})
+        yield from rows_of_answers(
+            [
+                replace(answer, held_out=answer.method == NEVER_SAW)
+                for answer in real_answers(material, whole, methods)
+                if answer.method in (EMBEDDINGS, SAW, NEVER_SAW)
+            ]
+        )
